@@ -1,0 +1,74 @@
+"""What a cell declares besides its equations: the widths of its states and the parameters it multiplies by."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Param:
+    """One parameter tensor. `init` fills it in place; None is uniform in ±1/sqrt(hidden), as in torch.nn."""
+
+    shape: tuple[int, ...]
+    init: Callable[[Tensor], object] | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A matrix whose rows belong to named gates, with the bias that is added to its product.
+
+    `weight` has shape (sum of the gates' widths, `columns`), its rows in the order of `gates`;
+    `bias`, where there is one, has one number a row.
+    """
+
+    weight: str
+    bias: str | None
+    gates: Mapping[str, int]
+    columns: int
+
+
+@dataclass(frozen=True)
+class Spec:
+    """All of a cell that is not an equation, at given sizes.
+
+    Attributes:
+        inputs: width of x_t.
+        hidden: number of units.
+        output: width of y_t.
+        states: width of each state, in order.
+        initial: the value a state starts from, where that is not 0.
+        blocks: the matrices, by the name `step` calls them.
+        vectors: the parameters that enter the equations elementwise, and their widths.
+        params: every parameter, in the order of registration.
+    """
+
+    inputs: int
+    hidden: int
+    output: int
+    states: Mapping[str, int]
+    initial: Mapping[str, float]
+    blocks: Mapping[str, Block]
+    vectors: Mapping[str, int]
+    params: Mapping[str, Param]
+
+    def __post_init__(self) -> None:
+        gates = self.blocks["ih"].gates if "ih" in self.blocks else {}
+        for names in (["raw", "ih", *gates], [*self.blocks, *self.vectors], [*self.states, "y"]):
+            if len(set(names)) < len(names):
+                raise ValueError(f"a step would have two meanings for one name among {names}")
+
+    def extend(self, **more: Mapping[str, Any]) -> Spec:
+        """This spec with entries added to some of its mappings; an entry cannot be declared twice.
+
+        Raises:
+            ValueError: a name is there already.
+        """
+        for field, new in more.items():
+            if clash := set(new) & set(getattr(self, field)):
+                raise ValueError(f"{field} {sorted(clash)} declared twice")
+        merged: dict[str, Any] = {field: {**getattr(self, field), **new} for field, new in more.items()}
+        return replace(self, **merged)

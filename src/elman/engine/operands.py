@@ -1,0 +1,62 @@
+"""The tensors of one run of a cell over a sequence, in one direction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from elman.cells import Spec
+
+
+@dataclass(frozen=True, eq=False)
+class Operands:
+    """What a cell is run over; B rows, T steps.
+
+    Attributes:
+        x: inputs, (B, T, inputs).
+        state: the states before the first step, by name, each (B, width).
+        fresh: what a reset puts in their place, by name, each (width,).
+        params: the cell's parameters by name.
+        lengths: steps that belong to each row, (B,), from 0 to T; None means all T.
+        resets: (B, T), true where a row starts afresh before that step; None means nowhere.
+    """
+
+    x: Tensor
+    state: Mapping[str, Tensor]
+    fresh: Mapping[str, Tensor]
+    params: Mapping[str, Tensor]
+    lengths: Tensor | None = None
+    resets: Tensor | None = None
+
+    def active(self) -> Tensor | None:
+        """(B, T), true where a step belongs to its row; None when all do."""
+        if self.lengths is None:
+            return None
+        steps = torch.arange(self.x.shape[1], device=self.x.device)
+        return steps < self.lengths[:, None]
+
+    def without_padding(self) -> Operands:
+        """The same with zeros for the padding of `x`, whatever it held, and no resets there."""
+        active = self.active()
+        if active is None:
+            return self
+        resets = None if self.resets is None else self.resets & active
+        return replace(self, x=self.x.masked_fill(~active[..., None], 0.0), resets=resets)
+
+    def leaves(self) -> list[Tensor]:
+        """Every tensor that can have a gradient: x, states, fresh states, parameters, in this order."""
+        return [self.x, *self.state.values(), *self.fresh.values(), *self.params.values()]
+
+    @classmethod
+    def from_leaves(
+        cls, spec: Spec, leaves: Sequence[Tensor], lengths: Tensor | None, resets: Tensor | None
+    ) -> Self:
+        """What `leaves` took apart, put together again."""
+        names = [*spec.states, *spec.states, *spec.params]
+        named, states = list(zip(names, leaves[1:], strict=True)), len(spec.states)
+        state, fresh, params = named[:states], named[states : 2 * states], named[2 * states :]
+        return cls(leaves[0], dict(state), dict(fresh), dict(params), lengths, resets)

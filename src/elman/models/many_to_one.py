@@ -1,0 +1,79 @@
+"""Many to one: a sequence in, one answer out."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from elman.nn import Pooling, Recurrent
+from elman.nn.pooling import active_steps
+
+
+class ManyToOne(nn.Module):
+    """A sequence read by a recurrent network, pooled to one vector, and turned into scores or numbers.
+
+    y_1 .. y_T = recurrent(encoder(x_1) .. encoder(x_T));  O = V pool(y_1 .. y_T) + b
+
+    where softmax(O) are class probabilities, or O are the predicted numbers themselves.
+
+    Args:
+        recurrent: the recurrent layers, in one or both directions, with outputs="all".
+        output_size: number of classes, or of numbers.
+        encoder: what each step passes before it is read: `nn.Embedding` for token ids, any network that maps
+            (N, ...) to (N, input_size), or None for features that are read as they are.
+        pooling: see `elman.nn.Pooling`.
+        dropout: probability of zeroing a number before the recurrent layers and before V, while training.
+
+    Shapes:
+        x: (B, T) token ids, (B, T, D) features, or (B, T, ...) for an encoder; lengths: (B,).
+        Returns (B, output_size).
+
+    Raises:
+        ValueError: the recurrent layer gives only its last output.
+
+    Example:
+        >>> model = ManyToOne(Recurrent("gru", 8, 16, bidirectional=True), 3, encoder=nn.Embedding(100, 8))
+        >>> model(torch.randint(100, (2, 5)), torch.tensor([5, 3])).shape
+        torch.Size([2, 3])
+    """
+
+    def __init__(
+        self,
+        recurrent: Recurrent,
+        output_size: int,
+        *,
+        encoder: nn.Module | None = None,
+        pooling: str = "last",
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if recurrent.outputs != "all":
+            raise ValueError("ManyToOne pools over all outputs: build its Recurrent with outputs='all'")
+        self.encoder = encoder
+        self.recurrent = recurrent
+        width = recurrent.output_size
+        self.pooling = Pooling(pooling, width, width // recurrent.stack.directions)
+        self.dropout = nn.Dropout(dropout)
+        self.head = nn.Linear(self.pooling.output_size, output_size)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Scores or numbers, (B, output_size)."""
+        lengths = None if lengths is None else lengths.to(x.device)
+        y, _ = self.recurrent(self.dropout(self.encode(x, lengths)), lengths=lengths)
+        pooled: Tensor = self.head(self.dropout(self.pooling(y, lengths)))
+        return pooled
+
+    def encode(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """What the recurrent layers read, (B, T, input_size); an encoder network never sees the padding."""
+        if self.encoder is None:
+            return x
+        if isinstance(self.encoder, nn.Embedding):
+            embedded: Tensor = self.encoder(x)
+            return embedded
+        if lengths is None:
+            every: Tensor = self.encoder(x.flatten(0, 1))
+            return every.reshape(*x.shape[:2], -1)
+        active = active_steps(x, lengths)
+        steps: Tensor = self.encoder(x[active])
+        encoded = steps.new_zeros(*x.shape[:2], steps.shape[-1])
+        return torch.masked_scatter(encoded, active[..., None].expand_as(encoded), steps)

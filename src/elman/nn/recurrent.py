@@ -1,0 +1,241 @@
+"""`Recurrent`: any cell over sequences, in layers and directions."""
+
+from __future__ import annotations
+
+from collections import namedtuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from elman import cells
+from elman.cells import Cell
+from elman.engine import NAMES, Choice, choose
+from elman.nn.pooling import last_step
+from elman.nn.stack import Stack, Variation, run
+
+States = Sequence[Tensor] | Mapping[str, Tensor] | Tensor
+
+
+class Recurrent(nn.Module):
+    """A cell run over sequences: y_t, s_t = cell(x_t, s_{t-1}), with the same weights at every step.
+
+    Parameters are named as in torch.nn (`weight_ih_l0`, `weight_hh_l0_reverse`, ...), so that for the cells
+    that torch.nn has, a `state_dict` loads both ways.
+
+    Args:
+        cell: a cell, or the name of one (`elman.cells.registered()`).
+        input_size: width of x_t.
+        hidden_size: number of units in each layer and direction.
+        num_layers: layers; each reads the outputs of the one before.
+        bias: whether products have biases.
+        bidirectional: run a second set of weights from each row's end to its start; outputs side by side.
+        dropout: probability of zeroing an output between layers, while training.
+        outputs: "all" outputs, or the "last" of each row and direction.
+        initial_state: "zero" (the cell's own initial values), or "trainable": one vector a layer, direction and
+            state. It is what rows start from where no state is given, and after a reset.
+        backend: "auto", "torch" or "eager"; a backend asked for by name that cannot run raises an error.
+        device: of the parameters.
+        dtype: of the parameters.
+
+    Shapes:
+        x: (B, T, input_size). y: (B, T, output), or (B, output) for "last".
+        state: a named tuple of (num_layers * directions, B, width), one entry a state of the cell.
+        lengths: (B,) integers from 0 to T, in any order, on any device.
+        resets: (B, T) booleans: true where a row starts afresh before that step.
+
+    Outputs beyond a row's length are 0 and its final state is the one at its own end; what the padding holds,
+    NaN included, reaches nothing.
+
+    Raises:
+        ValueError: sizes, shapes or values that cannot be; the message names them.
+        elman.UserError: there is no cell of that name.
+
+    Example:
+        >>> layer = Recurrent("lstm", input_size=3, hidden_size=5, bidirectional=True)
+        >>> y, state = layer(torch.randn(2, 7, 3), lengths=torch.tensor([7, 4]))
+        >>> y.shape, state.c.shape
+        (torch.Size([2, 7, 10]), torch.Size([2, 2, 5]))
+    """
+
+    def __init__(  # noqa: PLR0913 - the sizes and options of a layer
+        self,
+        cell: Cell | str,
+        input_size: int,
+        hidden_size: int,
+        num_layers: int = 1,
+        *,
+        bias: bool = True,
+        bidirectional: bool = False,
+        dropout: float = 0.0,
+        outputs: Literal["all", "last"] = "all",
+        initial_state: Literal["zero", "trainable"] = "zero",
+        backend: str = "auto",
+        device: torch.device | str | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        for name, size in (
+            ("input_size", input_size),
+            ("hidden_size", hidden_size),
+            ("num_layers", num_layers),
+        ):
+            if size < 1:
+                raise ValueError(f"{name} must be at least 1, got {size}")
+        if not 0 <= dropout <= 1:
+            raise ValueError(f"dropout must be a probability from 0 to 1, got {dropout}")
+        for name, value, known in (
+            ("outputs", outputs, ("all", "last")),
+            ("initial_state", initial_state, ("zero", "trainable")),
+            ("backend", backend, NAMES),
+        ):
+            if value not in known:
+                raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
+        self.stack = Stack(cells.get(cell), input_size, hidden_size, num_layers, bidirectional, bias, dropout)
+        self.outputs, self.backend = outputs, backend
+        for layer, _, suffix in self.stack.passes():
+            for name, param in self.stack.specs[layer].params.items():
+                empty = torch.empty(param.shape, device=device, dtype=dtype)
+                self.register_parameter(name + suffix, nn.Parameter(empty))
+        self.trainable_states: dict[str, str] = {}
+        if initial_state == "trainable":
+            passes = num_layers * self.stack.directions
+            for name, width in self.stack.specs[0].states.items():
+                self.trainable_states[name] = f"initial_{name}"
+                empty = torch.empty((passes, width), device=device, dtype=dtype)
+                self.register_parameter(f"initial_{name}", nn.Parameter(empty))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Draws the parameters anew: as the cell says, else uniform in ±1/sqrt(hidden_size)."""
+        bound = self.stack.hidden_size**-0.5
+        for layer, _, suffix in self.stack.passes():
+            for name, param in self.stack.specs[layer].params.items():
+                tensor = self.get_parameter(name + suffix)
+                with torch.no_grad():
+                    if param.init is None:
+                        tensor.uniform_(-bound, bound)
+                    else:
+                        param.init(tensor)
+        for state, name in self.trainable_states.items():
+            nn.init.constant_(self.get_parameter(name), self.stack.specs[0].initial.get(state, 0.0))
+
+    @property
+    def cell(self) -> Cell:
+        """The cell that runs."""
+        return self.stack.cell
+
+    @property
+    def output_size(self) -> int:
+        """Width of the outputs, both directions side by side."""
+        return self.stack.output_size
+
+    def forward(
+        self,
+        x: Tensor,
+        state: States | None = None,
+        *,
+        lengths: Tensor | None = None,
+        resets: Tensor | None = None,
+    ) -> tuple[Tensor, Any]:
+        """Outputs and the states after each row's last step; see the class for shapes."""
+        self._check(x, lengths, resets)
+        lengths = None if lengths is None else lengths.to(x.device)
+        resets = None if resets is None else resets.to(x.device, torch.bool)
+        fresh = {state: self.get_parameter(name) for state, name in self.trainable_states.items()} or None
+        given = self._start(x, fresh) if state is None else self._named(state, x.shape[0])
+        params = {
+            name + suffix: getattr(self, name + suffix)
+            for layer, _, suffix in self.stack.passes()
+            for name in self.stack.specs[layer].params
+        }
+        variation = Variation(lengths, resets, fresh, self.training, self.backend)
+        y, final = run(self.stack, params, x, given, variation)
+        if self.outputs == "last":
+            y = last_step(y, lengths, self.stack.specs[0].output)
+        return y, self.state_type(**final)
+
+    @property
+    def state_type(self) -> Callable[..., Any]:
+        """The named tuple in which states are returned, a field a state of the cell."""
+        return _state_type(tuple(self.stack.specs[0].states))
+
+    def explain(self, x: Tensor, *, resets: Tensor | None = None) -> list[tuple[str, Choice]]:
+        """Which backend runs each layer and direction for inputs like x, and why."""
+        choice = choose(self.cell, x, resets, self.backend)
+        return [
+            (f"layer {layer}" + (" reversed" if direction else ""), choice)
+            for layer, direction, _ in self.stack.passes()
+        ]
+
+    def extra_repr(self) -> str:
+        """The cell and what differs from the defaults."""
+        s = self.stack
+        shown = [repr(s.cell), str(s.input_size), str(s.hidden_size)]
+        options = {
+            "num_layers": (s.num_layers, 1),
+            "bias": (s.bias, True),
+            "bidirectional": (s.bidirectional, False),
+            "dropout": (s.dropout, 0.0),
+            "outputs": (self.outputs, "all"),
+            "initial_state": ("trainable" if self.trainable_states else "zero", "zero"),
+            "backend": (self.backend, "auto"),
+        }
+        return ", ".join(shown + [f"{k}={v!r}" for k, (v, default) in options.items() if v != default])
+
+    def _check(self, x: Tensor, lengths: Tensor | None, resets: Tensor | None) -> None:
+        if x.dim() != 3 or x.shape[-1] != self.stack.input_size:
+            raise ValueError(
+                f"x must have shape (B, T, {self.stack.input_size}), got {tuple(x.shape)}"
+                + ("; add a row dimension: x[None]" if x.dim() == 2 else "")
+            )
+        rows, steps = x.shape[:2]
+        if lengths is not None:
+            if lengths.shape != (rows,) or lengths.is_floating_point() or lengths.dtype == torch.bool:
+                raise ValueError(
+                    f"lengths must be ({rows},) integers, got {tuple(lengths.shape)} of {lengths.dtype}"
+                )
+            if not torch.compiler.is_compiling() and lengths.device.type == "cpu" and rows:
+                low, high = int(lengths.min()), int(lengths.max())
+                if low < 0 or high > steps:
+                    raise ValueError(f"lengths must be from 0 to T = {steps}, got {low} to {high}")
+        if resets is not None and resets.shape != (rows, steps):
+            raise ValueError(f"resets must have shape {(rows, steps)}, got {tuple(resets.shape)}")
+
+    def _start(self, x: Tensor, fresh: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
+        passes, spec = self.stack.num_layers * self.stack.directions, self.stack.specs[0]
+        if fresh is not None:
+            return {name: f[:, None].expand(-1, x.shape[0], -1) for name, f in fresh.items()}
+        dtype = x.dtype if x.is_floating_point() else None
+        return {
+            name: x.new_full((passes, x.shape[0], width), spec.initial.get(name, 0.0), dtype=dtype)
+            for name, width in spec.states.items()
+        }
+
+    def _named(self, state: States, rows: int) -> dict[str, Tensor]:
+        spec, passes = self.stack.specs[0], self.stack.num_layers * self.stack.directions
+        if isinstance(state, Tensor):
+            state = (state,)
+        values = [state[name] for name in spec.states] if isinstance(state, Mapping) else list(state)
+        shapes = [(passes, rows, width) for width in spec.states.values()]
+        if [tuple(v.shape) for v in values] != shapes:
+            wanted = ", ".join(f"{n}: {s}" for n, s in zip(spec.states, shapes, strict=True))
+            raise ValueError(f"state must be ({wanted}), got shapes {[tuple(v.shape) for v in values]}")
+        return dict(zip(spec.states, values, strict=True))
+
+
+_STATE_TYPES: dict[tuple[str, ...], Callable[..., Any]] = {}
+
+
+def _state_type(names: tuple[str, ...]) -> Callable[..., Any]:
+    if names in _STATE_TYPES:
+        return _STATE_TYPES[names]
+    fields = namedtuple("State", names)  # type: ignore[misc]
+    # A class made here cannot be found by name, so a pickled state is put together from its fields.
+    reduce = {"__slots__": (), "__reduce__": lambda self: (_restore_state, (names, tuple(self)))}
+    return _STATE_TYPES.setdefault(names, type("State", (fields,), reduce))
+
+
+def _restore_state(names: tuple[str, ...], values: tuple[Tensor, ...]) -> Any:
+    return _state_type(names)(*values)

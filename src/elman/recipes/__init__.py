@@ -1,0 +1,116 @@
+"""Applications: one file each, found by looking through this folder."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from elman.errors import UserError, did_you_mean
+from elman.export import read_model
+from elman.recipes.contract import Model, Recipe, Request, Trained
+from elman.recipes.settings import changed
+from elman.training import Progress, console_progress
+
+__all__ = ["Model", "Recipe", "Request", "Trained", "free_folder", "get", "load", "registered", "train"]
+
+
+@cache
+def registered() -> Mapping[str, Recipe]:
+    """Every recipe by its name.
+
+    Example:
+        >>> [*registered()]
+        ['sentiment']
+    """
+    modules = (importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__))
+    found = (module.RECIPE for module in modules if hasattr(module, "RECIPE"))
+    return MappingProxyType({recipe.name: recipe for recipe in found})
+
+
+def get(name: str) -> Recipe:
+    """A recipe by its name.
+
+    Raises:
+        UserError: there is no such recipe.
+    """
+    if name not in registered():
+        raise UserError("no such recipe", found=repr(name), fix=did_you_mean(name, registered()))
+    return registered()[name]
+
+
+def free_folder(name: str, parent: str | Path = "runs") -> Path:
+    """runs/NAME, or the first of runs/NAME-2, runs/NAME-3, ... that is not there yet."""
+    folder, number = Path(parent) / name, 1
+    while folder.exists():
+        number += 1
+        folder = Path(parent) / f"{name}-{number}"
+    return folder
+
+
+def train(
+    recipe: str,
+    data: Any = None,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    out: str | Path | None = None,
+    settings: Mapping[str, Any] | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a recipe and write its model folder.
+
+    Args:
+        recipe: its name, see `registered`.
+        data: a file (CSV, TSV, JSON Lines, Parquet), a folder of label/file.txt, a hub name, a DataFrame or a
+            mapping of columns; None is the recipe's own data.
+        text: the text column; guessed and said where not given.
+        label: the label column; guessed and said where not given.
+        out: the folder of the run; by default the next free one under runs/.
+        settings: changed settings by dotted key, such as {"model.cell": "lstm"}.
+        resume: go on with the run in `out`.
+        progress: is told what happens; by default a bar or plain lines on standard error.
+
+    Returns:
+        The folder, the metrics, and the model ready to use.
+
+    Raises:
+        UserError: something about the request cannot work; the message says what and where.
+
+    Example:
+        >>> trained = train("sentiment", {"text": [...], "label": [...]})  # doctest: +SKIP
+        >>> trained.model.predict(["not bad at all"])  # doctest: +SKIP
+        ['positive']
+    """
+    chosen = get(recipe)
+    if resume and out is None:
+        raise UserError("which run is to be resumed?", where="resume", fix="name its folder with --out (out=)")
+    request = Request(
+        out=Path(out) if out is not None else free_folder(recipe),
+        settings=changed(chosen.settings, settings or {}),
+        progress=progress or console_progress(),
+        data=data,
+        text=text,
+        label=label,
+        resume=resume,
+    )
+    return chosen.train(request)
+
+
+def load(folder: str | Path) -> Model:
+    """The trained model in a folder.
+
+    Raises:
+        UserError: the folder is missing, damaged, or no model of a recipe known here.
+
+    Example:
+        >>> load("runs/sentiment").predict(["not bad at all"])  # doctest: +SKIP
+        ['positive']
+    """
+    found = read_model(folder)
+    return get(str(found.config.get("recipe"))).load(found)

@@ -1,0 +1,104 @@
+"""Settings from defaults, a TOML file and `--set key=value`, in that order; unknown keys are refused."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from elman.errors import UserError, did_you_mean
+
+S = TypeVar("S", bound=BaseModel)
+
+
+def changed(defaults: S, changes: Mapping[str, Any], where: str = "settings") -> S:
+    """The defaults with some values replaced, by dotted key; nested mappings are taken apart.
+
+    Raises:
+        UserError: a key does not exist, or a value is not what the key takes.
+
+    Example:
+        >>> from elman.training import TrainSettings
+        >>> changed(TrainSettings(), {"epochs": 3}).epochs
+        3
+    """
+    values = defaults.model_dump()
+    known = dict(_leaves(values))
+    for key, value in _leaves(changes):
+        if key not in known:
+            raise UserError(f"no setting {key!r}", where=where, fix=did_you_mean(key, known))
+        *parents, last = key.split(".")
+        inner = values
+        for parent in parents:
+            inner = inner[parent]
+        inner[last] = value
+    try:
+        return type(defaults).model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"{key}: {first['msg']}", where=where, found=repr(first["input"])) from error
+
+
+def from_file(path: Path) -> dict[str, Any]:
+    """The settings in a TOML file.
+
+    Raises:
+        UserError: there is no such file, or it is not TOML; the line is named.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError("the settings file cannot be read", where=path, found=error.strerror) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError("the settings file is not TOML", where=path, found=str(error)) from error
+
+
+def from_assignments(assignments: Sequence[str]) -> dict[str, Any]:
+    """`["train.epochs=3", "model.cell=gru"]` as a mapping; values are JSON where they can be read as such.
+
+    Raises:
+        UserError: there is no `=`.
+
+    Example:
+        >>> from_assignments(["train.epochs=3", "train.clip=null", "model.cell=gru"])
+        {'train.epochs': 3, 'train.clip': None, 'model.cell': 'gru'}
+    """
+    changes: dict[str, Any] = {}
+    for assignment in assignments:
+        key, equals, value = assignment.partition("=")
+        if not equals:
+            raise UserError("a setting is changed by key=value", where="--set", found=assignment)
+        changes[key.strip()] = _value(value.strip())
+    return changes
+
+
+def described(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Each setting's dotted key, value and meaning."""
+    for name, field in type(settings).model_fields.items():
+        value = getattr(settings, name)
+        if isinstance(value, BaseModel):
+            yield from described(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value, field.description or ""
+
+
+def _value(text: str) -> Any:
+    if text.lower() in ("none", "true", "false"):
+        return {"none": None, "true": True, "false": False}[text.lower()]
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,178 @@
+"""Text to one answer: the settings, the network they describe, and the trained model ready to use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from elman.data import Batches, Labels, Vocabulary
+from elman.models import ManyToOne
+from elman.nn import Recurrent
+from elman.recipes.contract import Model
+from elman.training import TrainSettings
+
+_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class DataSettings(BaseModel):
+    """How texts become numbers, and rows become parts."""
+
+    model_config = _STRICT
+
+    labels: Literal["auto", "classes", "numbers"] = Field(
+        "auto", description="auto: whole numbers with up to 20 values are classes, other numbers a regression"
+    )
+    group: str | None = Field(None, description="column whose equal values never straddle the parts")
+    test: float = Field(0.2, gt=0, lt=0.9, description="share of the rows kept for the final measure")
+    validation: float = Field(0.1, gt=0, lt=0.9, description="share of the rows the best epoch is chosen by")
+    seed: int = Field(0, ge=0, description="start of the split into parts")
+    vocabulary: Literal["word", "bpe", "character"] = Field("word", description="what a text is cut into")
+    vocabulary_size: int = Field(12_000, ge=5, description="entries of the vocabulary at most")
+    lowercase: bool = Field(True, description="whether upper and lower case are the same")
+    max_length: int = Field(256, ge=1, description="pieces of a text that are read; the rest is cut off")
+
+
+class ModelSettings(BaseModel):
+    """The network: embedding, recurrent layers, pooling, head."""
+
+    model_config = _STRICT
+
+    cell: str = Field("gru", description="the recurrent cell")
+    embedding_size: int = Field(128, ge=1, description="width of a piece's vector")
+    hidden_size: int = Field(128, ge=1, description="units in each layer and direction")
+    num_layers: int = Field(1, ge=1, description="recurrent layers")
+    bidirectional: bool = Field(True, description="read the text in both directions")
+    pooling: str = Field("mean+max", description="last, mean, max, attention, or several joined by +")
+    dropout: float = Field(0.5, ge=0, lt=1, description="share of numbers zeroed in training")
+    unknown: float = Field(0.1, ge=0, lt=1, description="share of pieces made unknown in training")
+
+
+class Settings(BaseModel):
+    """All choices of a text recipe."""
+
+    model_config = _STRICT
+
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Numbers to be predicted are learnt as (y - mean) / deviation."""
+
+    mean: float = 0.0
+    deviation: float = 1.0
+
+
+def build_network(settings: ModelSettings, pieces: int, labels: Labels) -> ManyToOne:
+    """The network for a vocabulary of so many pieces."""
+    recurrent = Recurrent(
+        settings.cell,
+        settings.embedding_size,
+        settings.hidden_size,
+        settings.num_layers,
+        bidirectional=settings.bidirectional,
+        dropout=settings.dropout,
+    )
+    embedding = nn.Embedding(pieces, settings.embedding_size, padding_idx=0)
+    nn.init.normal_(embedding.weight, std=0.1)
+    with torch.no_grad():
+        embedding.weight[0] = 0
+    outputs = len(labels.names) if labels.kind == "classes" else 1
+    return ManyToOne(recurrent, outputs, encoder=embedding, pooling=settings.pooling, dropout=settings.dropout)
+
+
+class TextModel(Model):
+    """A trained text model: `predict`, `probabilities`, `over_words`, `evaluate`."""
+
+    def __init__(
+        self,
+        network: ManyToOne,
+        vocabulary: Vocabulary,
+        labels: Labels,
+        settings: Settings,
+        scale: Scale,
+        offsets: Sequence[float] | None = None,
+    ) -> None:
+        self.network, self.vocabulary, self.labels = network, vocabulary, labels
+        self.settings, self.scale, self.offsets = settings, scale, offsets
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """The piece numbers of each text, at most `data.max_length`."""
+        return self.vocabulary.encode(list(texts), self.settings.data.max_length)
+
+    def scores(self, sequences: Sequence[Sequence[int]], batch_size: int = 256) -> Tensor:
+        """(rows, classes) probabilities, or (rows, 1) numbers, in the order of the rows."""
+        training = self.network.training
+        self.network.eval()
+        device = next(self.network.parameters()).device
+        outputs = len(self.labels.names) if self.labels.kind == "classes" else 1
+        result = torch.zeros(len(sequences), outputs)
+        with torch.inference_mode():
+            batches = Batches(sequences, batch_size=batch_size, shuffle=False) if len(sequences) else None
+            for batch in batches.epoch(0) if batches else ():
+                moved = batch.to(device)
+                result[batch.rows] = self._finished(self.network(moved.inputs, moved.lengths)).cpu()
+        self.network.train(training)
+        return result
+
+    def codes(self, sequences: Sequence[Sequence[int]]) -> list[int] | list[float]:
+        """The class number, or the number, for each sequence of pieces."""
+        scores = self.scores(sequences)
+        codes: list[int] | list[float] = (
+            scores.argmax(-1).tolist() if self.labels.kind == "classes" else scores[:, 0].tolist()
+        )
+        return codes
+
+    def predict(self, texts: Sequence[str]) -> list[str] | list[float]:
+        """The class of each text, or the number predicted for it.
+
+        Example:
+            >>> import elman
+            >>> elman.load("runs/sentiment").predict(["What a lovely film!"])  # doctest: +SKIP
+            ['positive']
+        """
+        return self.labels.decode(self.codes(self.encode(texts)))
+
+    def probabilities(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """The probability of each class, for each text.
+
+        Raises:
+            ValueError: the model predicts numbers.
+        """
+        if self.labels.kind != "classes":
+            raise ValueError("probabilities are for classes; this model predicts numbers: use predict")
+        rows = self.scores(self.encode(texts)).tolist()
+        return [dict(zip(self.labels.names, row, strict=True)) for row in rows]
+
+    def over_words(self, text: str) -> list[tuple[str, list[float]]]:
+        """Each piece of a text with the scores after the text up to it: how the verdict moves."""
+        pieces = self.vocabulary.tokens(text)[: self.settings.data.max_length]
+        numbers = self.encode([text])[0]
+        scores = self.scores([numbers[: count + 1] for count in range(len(numbers))]).tolist()
+        return list(zip(pieces, scores, strict=True))
+
+    def _finished(self, outputs: Tensor) -> Tensor:
+        if self.labels.kind == "numbers":
+            return outputs * self.scale.deviation + self.scale.mean
+        if self.offsets is not None:
+            outputs = outputs + outputs.new_tensor(self.offsets)
+        return outputs.softmax(-1)
+
+
+def config_of(model: TextModel, recipe: str, data: Mapping[str, Any]) -> dict[str, Any]:
+    """What `config.json` needs to build the model again."""
+    return {
+        "recipe": recipe,
+        "settings": model.settings.model_dump(),
+        "labels": {"kind": model.labels.kind, "names": list(model.labels.names)},
+        "scale": {"mean": model.scale.mean, "deviation": model.scale.deviation},
+        "offsets": None if model.offsets is None else list(model.offsets),
+        "data": dict(data),
+    }

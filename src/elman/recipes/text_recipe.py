@@ -1,0 +1,346 @@
+"""The job of every recipe that turns a text into one answer: prepare, train, measure beside baselines, write."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, mse_loss
+
+from elman.data import (
+    Batch,
+    Batches,
+    Labels,
+    Split,
+    Table,
+    Vocabulary,
+    choose_columns,
+    drop_empty,
+    imbalance,
+    read_table,
+    split,
+)
+from elman.errors import UserError
+from elman.export import ModelFolder, save_model
+from elman.nn import explain
+from elman.recipes.baselines import Predict, Rows, measure_baselines
+from elman.recipes.contract import Recipe, Request, Trained
+from elman.recipes.measures import measure, scikit_learn
+from elman.recipes.settings import described
+from elman.recipes.text_model import Scale, Settings, TextModel, build_network, config_of
+from elman.training import TrainSettings, fit, process
+
+UNKNOWN = 1
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows ready to be learnt from: cleaned, labelled, cut into parts."""
+
+    table: Table
+    text: str
+    label: str
+    labels: Labels
+    targets: Sequence[float]
+    parts: Split
+
+    def rows(self, part: Sequence[int]) -> Rows:
+        """The texts and targets of a part."""
+        texts = self.table.column(self.text)
+        return Rows([texts[row] for row in part], [self.targets[row] for row in part])
+
+    def fingerprint(self) -> str:
+        """A hash of every text and label, in order: whether data is still what it was."""
+        both = [self.table.column(self.text), [str(v) for v in self.table.column(self.label)]]
+        return hashlib.sha256(json.dumps(both).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+@dataclass(frozen=True)
+class TextRecipe(Recipe):
+    """A text in, a class or a number out.
+
+    Attributes:
+        default_data: reads the recipe's own data, with the columns text, label and perhaps group.
+        more_baselines: methods that fit the recipe's own data only.
+    """
+
+    settings: Settings
+    default_data: Callable[[], Table] = field(kw_only=True)
+    more_baselines: Mapping[str, Predict] = field(default_factory=dict, kw_only=True)
+    arrangement = "many to one"
+
+    def plan(self, request: Request) -> list[tuple[str, str]]:
+        """What `train` would do, without doing it: data, parts, network and settings, by name."""
+        prepared, model = self._begin(request)
+        network, counts = model.network, prepared.labels.counts(prepared.targets)
+        example = torch.zeros(1, 1, model.settings.model.embedding_size)
+        return [
+            ("data", f"{len(prepared.table)} rows of {prepared.table.source}"),
+            ("columns", f"text {prepared.text!r}, label {prepared.label!r}"),
+            ("labels", ", ".join(f"{name} {count}" for name, count in counts.items()) or "numbers"),
+            ("parts", ", ".join(f"{name} {len(part)}" for name, part in prepared.parts._asdict().items())),
+            ("vocabulary", f"{len(model.vocabulary)} entries"),
+            ("parameters", str(sum(p.numel() for p in network.parameters()))),
+            ("runs", explain(network.recurrent, example)),
+            ("folder", str(request.out)),
+            *((name, str(value)) for name, value, _ in described(model.settings)),
+        ]
+
+    def train(self, request: Request) -> Trained:
+        """Train on the request's data, measure on its test part, and write the model folder."""
+        scikit_learn("metrics")  # needed at the end: better said now
+        prepared, model = self._begin(request)
+        settings = model.settings
+        parts = {name: prepared.rows(part) for name, part in prepared.parts._asdict().items()}
+        rank, processes = process()
+        batches = Batches(
+            model.encode(parts["train"].texts),
+            _scaled(parts["train"].targets, model),
+            batch_size=settings.train.batch_size,
+            seed=settings.train.seed,
+            rank=rank,
+            processes=processes,
+        )
+        fitted = fit(
+            model.network,
+            _loss(settings.model.unknown, prepared.labels),
+            batches,
+            _validation(model, parts["validation"]),
+            settings.train,
+            request.out,
+            about={"data": prepared.fingerprint(), "settings": settings.model_dump(exclude={"train"})},
+            resume=request.resume,
+            progress=request.progress,
+        )
+        more = self.more_baselines if request.data is None else {}
+        test = parts["test"]
+        model.metrics = {
+            "test": measure(prepared.labels, test.targets, model.codes(model.encode(test.texts))),
+            "baselines": measure_baselines(prepared.labels, parts["train"], test, more),
+            "validation": fitted.best_metrics,
+            "training": {
+                "epochs": fitted.epochs,
+                "steps": fitted.steps,
+                "seconds": round(fitted.seconds, 1),
+                "parameters": sum(p.numel() for p in model.network.parameters()),
+                "rows": len(parts["train"].texts),
+            },
+        }
+        about = {
+            "own": request.data is None,
+            "source": str(request.data) if isinstance(request.data, str | Path) else None,
+            "text": prepared.text,
+            "label": prepared.label,
+            "fingerprint": prepared.fingerprint(),
+        }
+        model.config, model.folder = config_of(model, self.name, about), request.out
+        if rank == 0:
+            state = model.network.state_dict()
+            tokenizer = model.vocabulary.to_json()
+            model.folder = save_model(request.out, state, model.config, tokenizer, model.metrics)
+        return Trained(model.folder, model.metrics, model)
+
+    def load(self, folder: ModelFolder) -> TextModel:
+        """The model in a folder that this recipe wrote.
+
+        Raises:
+            UserError: its configuration and its weights do not belong together.
+        """
+        config = _checked(folder)
+        labels = Labels(config.labels.kind, tuple(config.labels.names))  # type: ignore[arg-type]
+        if folder.tokenizer is None:
+            raise UserError("a text model needs its tokenizer.json", where=folder.path)
+        vocabulary = Vocabulary.from_json(folder.tokenizer)
+        network = build_network(config.settings.model, len(vocabulary), labels)
+        try:
+            network.load_state_dict(dict(folder.state))
+        except RuntimeError as error:
+            what = "the weights are not those of the network that config.json describes"
+            raise UserError(what, where=folder.path, found=str(error).splitlines()[-1].strip()) from error
+        scale = Scale(config.scale.mean, config.scale.deviation)
+        model = TextModel(network.eval(), vocabulary, labels, config.settings, scale, config.offsets)
+        model.recipe, model.folder = self, folder.path
+        model.config, model.metrics = folder.config, folder.metrics or {}
+        return model
+
+    def evaluate(self, model: TextModel, data: Any, text: str | None, label: str | None) -> dict[str, Any]:
+        """What the model is worth on data; see `elman.recipes.contract.Model.evaluate`."""
+        about = model.config["data"]
+        if data is not None:
+            table = read_table(data)
+            columns = [_column(table, given, about[role]) for role, given in (("text", text), ("label", label))]
+            names = choose_columns(table, *columns)
+            table, _ = drop_empty(table, names.text)
+            targets = model.labels.encode(table.column(str(names.label)), table.where)
+            codes = model.codes(model.encode(table.column(names.text)))
+            return measure(model.labels, targets, codes)
+        if about["source"] is None and not about["own"]:
+            what = "this model was trained on a table in memory, which is not kept"
+            raise UserError(what, where=model.folder, fix="name the rows to measure with --data")
+        table = self.default_data() if about["own"] else read_table(about["source"])
+        prepared = self._parts(table, about["text"], about["label"], model.settings, about["own"])
+        if prepared.fingerprint() != about["fingerprint"]:
+            what = "the data is no longer what this model was trained beside"
+            raise UserError(what, where=about["source"] or self.name, fix="name the rows to measure with --data")
+        test = prepared.rows(prepared.parts.test)
+        return measure(model.labels, test.targets, model.codes(model.encode(test.texts)))
+
+    def _begin(self, request: Request) -> tuple[Prepared, TextModel]:
+        """The rows, and an untrained model for them."""
+        prepared = self._prepare(request)
+        settings = _fitting(cast(Settings, request.settings), prepared.labels, request.progress.say)
+        model = _new_model(settings, prepared.rows(prepared.parts.train), prepared.labels)
+        model.recipe = self
+        return prepared, model
+
+    def _prepare(self, request: Request) -> Prepared:
+        say, settings = request.progress.say, cast(Settings, request.settings)
+        table = self.default_data() if request.data is None else read_table(request.data)
+        columns = choose_columns(table, request.text, request.label)
+        if request.data is not None and columns.guessed:
+            guesses = " and ".join(f"--{role} {getattr(columns, role)!r}" for role in columns.guessed)
+            say(f"columns guessed: {guesses}")
+        table, dropped = drop_empty(table, columns.text)
+        if dropped:
+            say(f"{dropped} rows without a text are left out")
+        prepared = self._parts(table, columns.text, str(columns.label), settings, request.data is None)
+        counts = prepared.labels.counts(prepared.targets)
+        shown = ", ".join(f"{name} {count}" for name, count in counts.items()) if counts else "numbers"
+        sizes = ", ".join(f"{name} {len(part)}" for name, part in prepared.parts._asdict().items())
+        say(f"{len(table)} rows of {table.source}; labels: {shown}; parts: {sizes}")
+        if counts and (warning := imbalance(prepared.labels, counts)):
+            say(warning)
+        return prepared
+
+    def _parts(self, table: Table, text: str, label: str, settings: Settings, own: bool) -> Prepared:
+        table, _ = drop_empty(table, text)
+        asked = settings.data
+        group = asked.group or ("group" if own and "group" in table.columns else None)
+        labels = Labels.read(table, label, None if asked.labels == "auto" else asked.labels)
+        targets = labels.encode(table.column(label), table.where)
+        shares = (1 - asked.validation - asked.test, asked.validation, asked.test)
+        if shares[0] <= 0:
+            raise UserError("the training part gets no row", where="data.test and data.validation", found=shares)
+        parts = split(
+            len(table),
+            seed=asked.seed,
+            parts=shares,
+            groups=table.column(group) if group else None,
+            labels=targets if labels.kind == "classes" else None,
+        )
+        return Prepared(table, text, label, labels, targets, parts)
+
+
+class _LabelsConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: str
+    names: list[str]
+
+
+class _ScaleConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mean: float
+    deviation: float
+
+
+class _DataConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    own: bool
+    source: str | None
+    text: str
+    label: str
+    fingerprint: str
+
+
+class _Config(BaseModel):
+    """What `config.json` of a text model holds, and nothing else."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    format_version: int
+    elman_version: str
+    recipe: str
+    settings: Settings
+    labels: _LabelsConfig
+    scale: _ScaleConfig
+    offsets: list[float] | None
+    data: _DataConfig
+
+
+def _checked(folder: ModelFolder) -> _Config:
+    try:
+        return _Config.model_validate(folder.config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise UserError(f"config.json: {key}: {first['msg']}", where=folder.path) from error
+
+
+def _column(table: Table, given: str | None, trained: str) -> str | None:
+    return given or (trained if trained in table.columns else None)
+
+
+def _fitting(settings: Settings, labels: Labels, say: Callable[[str], None]) -> Settings:
+    """The settings with a metric to watch that these labels have."""
+    classes = ("accuracy", "macro_f1", "loss")
+    numbers = ("rmse", "mae", "r2", "loss")
+    known, instead = (classes, "macro_f1") if labels.kind == "classes" else (numbers, "rmse")
+    watch = settings.train.watch
+    if watch in known:
+        return settings
+    if watch != TrainSettings().watch:
+        raise UserError(f"no such metric for {labels.kind}", where="train.watch", found=watch, fix=str(known))
+    say(f"labels are numbers: the best epoch is chosen by {instead}")
+    return settings.model_copy(update={"train": settings.train.model_copy(update={"watch": instead})})
+
+
+def _new_model(settings: Settings, train: Rows, labels: Labels) -> TextModel:
+    torch.manual_seed(settings.train.seed)
+    data = settings.data
+    vocabulary = Vocabulary.train(train.texts, data.vocabulary, data.vocabulary_size, data.lowercase)
+    network = build_network(settings.model, len(vocabulary), labels)
+    scale = Scale()
+    if labels.kind == "numbers":
+        numbers = torch.tensor(train.targets, dtype=torch.float64)
+        scale = Scale(float(numbers.mean()), float(numbers.std(correction=0)) or 1.0)
+    return TextModel(network, vocabulary, labels, settings, scale)
+
+
+def _scaled(targets: Sequence[float], model: TextModel) -> Sequence[float]:
+    if model.labels.kind == "classes":
+        return targets
+    return [(target - model.scale.mean) / model.scale.deviation for target in targets]
+
+
+def _loss(unknown: float, labels: Labels) -> Callable[[nn.Module, Batch], Tensor]:
+    """Softmax with cross-entropy, -ln p_c, for classes; squared error for numbers."""
+
+    def loss(network: nn.Module, batch: Batch) -> Tensor:
+        inputs = batch.inputs
+        if unknown:
+            hidden = (torch.rand(inputs.shape, device=inputs.device) < unknown) & (inputs != 0)
+            inputs = inputs.masked_fill(hidden, UNKNOWN)
+        outputs = network(inputs, batch.lengths)
+        if batch.targets is None:
+            raise ValueError("training needs targets")
+        if labels.kind == "numbers":
+            return mse_loss(outputs[:, 0], batch.targets.to(outputs.dtype))
+        return cross_entropy(outputs, batch.targets)
+
+    return loss
+
+
+def _validation(model: TextModel, rows: Rows) -> Callable[[nn.Module], dict[str, float]]:
+    sequences = model.encode(rows.texts)
+
+    def validate(_: nn.Module) -> dict[str, float]:
+        measures = measure(model.labels, rows.targets, model.codes(sequences))
+        return {name: value for name, value in measures.items() if isinstance(value, float)}
+
+    return validate
