@@ -176,6 +176,7 @@ def test_bad_sequences(sequences, said):
         ({"batch_size": 0}, "batch_size: a batch must hold at least 1 sequence; found: 0"),
         ({"rank": 2, "processes": 2}, "found: rank 2 of 2"),
         ({"rank": -1}, "found: rank -1 of 1"),
+        ({"batch_size": 1, "processes": 2}, "found: 3 rows in batches of 1 for 2 processes"),
         ({"processes": 4}, "found: 3 rows in batches of 2 for 4 processes"),
         ({"targets": [1, 2]}, "targets: there must be one target for each of the 3 sequences; found: shape (2,)"),
         ({"targets": [0.0, float("nan"), 1.0]}, "row 1: targets must be finite; found: nan"),

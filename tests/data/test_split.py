@@ -34,11 +34,7 @@ def test_each_class_is_dealt_out_by_the_shares(labels, seed):
 
 def test_the_same_everywhere_and_another_for_another_seed():
     # Written down once: another platform or version must not change it.
-    assert split(12, seed=7) == (
-        [0, 2, 3, 4, 5, 6, 7, 8, 10, 11],
-        [9],
-        [1],
-    )
+    assert split(12, seed=7) == ([0, 1, 2, 3, 4, 5, 7, 8, 9, 10], [11], [6])
     assert split(100, seed=1) == split(100, seed=1) != split(100, seed=2)
 
 
@@ -54,12 +50,26 @@ def test_shares_count_rows_however_large_the_groups():
         assert abs(len(part) - share * len(groups)) <= 40
 
 
+def test_large_groups_go_to_every_part_as_often_as_small_ones():
+    groups = [f"document {number // 12}" for number in range(2400)] + [f"row {number}" for number in range(4000)]
+    parts = split(len(groups), seed=0, groups=groups)
+    for part, share in zip(parts, (0.8, 0.1, 0.1), strict=True):
+        assert 0.5 * share < sum(row < 2400 for row in part) / 2400 < 1.5 * share
+
+
+def test_groups_are_dealt_out_by_the_class_of_their_first_row():
+    groups = [number // 4 for number in range(400)]
+    labels = ["rare" if group < 10 else "often" for group in groups]
+    parts = split(400, seed=0, groups=groups, labels=labels)
+    assert [sum(labels[row] == "rare" for row in part) for part in parts] == [32, 4, 4]
+
+
 def test_rows_are_mixed():
     assert split(1000, seed=0).test != list(range(900, 1000))
     assert 350 < sum(split(1000, seed=0).test) / 100 < 650
 
 
-def test_a_rare_class_goes_to_training_first():
+def test_the_only_row_of_a_class_is_trained_on():
     assert 20 in split(21, seed=0, labels=["a"] * 20 + ["b"]).train
 
 

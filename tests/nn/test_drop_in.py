@@ -182,6 +182,7 @@ def test_calls_refuse_alike(name, proj_size):
     else:
         calls += [(y, bad) for bad in bad_h for y in (x, packed)] + [(x, (h, h))]
         calls += [(pack_padded_sequence(x[..., :2], [6, 4, 3, 1]),)]
+        calls += [(packed._replace(data=packed.data[None]),)]
     refused = 0
     for call in calls:
         expected = error_of(lambda call=call: theirs(*call))

@@ -39,7 +39,8 @@ def test_two_processes(tmp_path):
 
     for run in ("plain", "whole", "stopped"):
         assert (tmp_path / run / "weights-0").read_bytes() == (tmp_path / run / "weights-1").read_bytes()
+    # Told in step 5, agreed on before step 6.
     for rank in (0, 1):
-        assert "stopped after step 5" in (tmp_path / f"interrupted-{rank}").read_text()
+        assert "stopped after step 6" in (tmp_path / f"interrupted-{rank}").read_text()
     assert (tmp_path / "stopped" / "weights-0").read_bytes() == (tmp_path / "whole" / "weights-0").read_bytes()
     assert lines(tmp_path / "stopped") == lines(tmp_path / "whole")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 import hashlib
+import itertools
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import NamedTuple
@@ -29,15 +31,16 @@ def split(
     """Deal rows out to training, validation and test.
 
     Rows (or whole groups) are put in the order of BLAKE2b hashes of the seed and their number (or name): the
-    same on every platform and with every version of anything. Each then goes to the part that is furthest
-    behind its share, so that sizes are right to within one row, or one group.
+    same on every platform and with every version of anything. The order is then cut by the shares, so that
+    sizes are right to within one row, or one group, and a group's size does not decide where it goes.
 
     Args:
         count: the number of rows.
         seed: another seed, another split.
         parts: the shares of training, validation and test; a share of 0 leaves that part empty.
-        groups: the group of each row; a group is never cut in two. Labels are then not looked at.
-        labels: the class of each row; each class is dealt out by itself, its first row to the largest share.
+        groups: the group of each row; a group is never cut in two.
+        labels: the class of each row; each class is cut by itself, as evenly as its count allows. With groups,
+            a group counts as the class of its first row.
 
     Raises:
         UserError: the shares are no shares, the lengths differ, or there are fewer rows (or groups) than
@@ -58,7 +61,7 @@ def split(
         raise UserError("every part of the data must get some of it", found=f"{len(units)} {kind}", fix=fix)
     order = sorted(units, key=lambda name: _hash(seed, name))
     dealt: tuple[list[list[int]], ...] = ([], [], [])
-    for stratum in _strata(order, None if groups is not None else labels, units):
+    for stratum in _strata(order, labels, units):
         _deal([units[name] for name in stratum], parts, dealt)
     _fill_empty(dealt, parts)
     return Split(*(sorted(row for unit in part for row in unit) for part in dealt))
@@ -85,13 +88,14 @@ def _strata(
 
 
 def _deal(units: list[list[int]], shares: Sequence[float], dealt: Sequence[list[list[int]]]) -> None:
-    """Give each unit to the part whose size is furthest below its share of what has been dealt."""
-    sizes, total = [0] * len(shares), 0
+    """Lay the units end to end, cut the line by the shares, and give each unit to the part its middle is in."""
+    # Not to the part that is furthest behind: that would send every large group to the largest part.
+    borders = [border / sum(shares) for border in itertools.accumulate(shares[:-1])]
+    total, start = sum(map(len, units)), 0
     for unit in units:
-        total += len(unit)
-        behind = max(range(len(shares)), key=lambda part: shares[part] * total - sizes[part])
-        dealt[behind].append(unit)
-        sizes[behind] += len(unit)
+        middle = (start + len(unit) / 2) / total
+        dealt[bisect.bisect(borders, middle)].append(unit)
+        start += len(unit)
 
 
 def _fill_empty(dealt: Sequence[list[list[int]]], shares: Sequence[float]) -> None:

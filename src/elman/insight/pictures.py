@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from itertools import cycle
 from pathlib import Path
 
@@ -10,14 +11,16 @@ import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 # Okabe and Ito's colours, told apart with any colour vision: blue, vermilion, green, purple, orange, sky blue.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-INK, FAINT = "#222222", "#DDDDDD"
+INK = "#222222"
 _STYLES = ("-", "--", "-.", ":")
 _DOTS_PER_INCH = 200
 _ROW = 0.058  # the least distance of two labels, as a part of the height of the axes
+_LETTER = 0.0145  # the room for a letter of a label, as a part of the width of the figure
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -38,8 +41,7 @@ def save_figure(figure: Figure, path: Path | str) -> Path:
     if kind not in ("png", "svg"):
         raise ValueError(f"a picture is written to a path that ends in .png or .svg, got {path.name!r}")
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Without a date, drawing the same again changes nothing that is committed.
-    figure.savefig(path, format=kind, metadata={"Date": None} if kind == "svg" else None)
+    figure.savefig(path, format=kind)
     return path
 
 
@@ -67,16 +69,15 @@ def plot_gradient(curves: Mapping[str, Tensor], path: Path | str) -> Path:
         'gradient.png'
     """
     figure = new_figure(8, 4.5)
-    axes = figure.add_axes((0.105, 0.135, 0.7, 0.7))
-    axes.set_yscale("log")
-    ends = []
+    axes = figure.add_axes((0.105, 0.135, 0.8, 0.7), yscale="log")
+    ends: list[_End] = []
     for (name, values), colour in zip(curves.items(), cycle(COLOURS), strict=False):
         for layer, norms in enumerate(_layers(name, values)):
             label = name if values.dim() == 1 or len(values) == 1 else f"{name}, layer {layer + 1}"
-            ends.append((_draw_curve(axes, norms, colour, _STYLES[layer % len(_STYLES)]), label, colour))
+            ends.append(_draw_curve(axes, norms, _End(label, colour), _STYLES[layer % len(_STYLES)]))
     if not ends:
         raise ValueError("plot_gradient needs at least one curve, got none")
-    _dress(axes)
+    _dress(figure, axes)
     _label(axes, ends)
     return save_figure(figure, path)
 
@@ -92,40 +93,50 @@ def _layers(name: str, values: Tensor) -> Tensor:
     return drawn
 
 
-def _draw_curve(axes: Axes, norms: Tensor, colour: str, style: str) -> tuple[float, float]:
-    """Draws one curve and returns the point at its far end."""
-    axes.plot(range(len(norms)), norms.tolist(), style, color=colour, linewidth=2.2, solid_capstyle="round")
+@dataclass(frozen=True)
+class _End:
+    """Where a curve ends, and what is written there."""
+
+    label: str
+    colour: str
+    point: tuple[float, float] = (0.0, 1.0)
+
+
+def _draw_curve(axes: Axes, norms: Tensor, end: _End, style: str) -> _End:
+    axes.plot(range(len(norms)), norms.tolist(), style, color=end.colour, linewidth=2.2)
     far = int(norms.isfinite().nonzero().max())
-    return float(far), float(norms[far])
+    return replace(end, point=(float(far), float(norms[far])))
 
 
-def _dress(axes: Axes) -> None:
+def _dress(figure: Figure, axes: Axes) -> None:
     """Title, axes with their units, and a quiet grid."""
-    figure = axes.get_figure(root=True)
-    title, line = "How far back in time the gradient reaches", "mean over the sequences of ‖∂L/∂h‖"
-    if figure is not None:
-        figure.text(0.105, 0.93, title, fontsize=14, weight="bold", color=INK)
-        figure.text(0.105, 0.872, line + ", on a logarithmic axis", fontsize=11, color="#555555")
+    left = axes.get_position().x0
+    figure.text(left, 0.93, "How far back in time the gradient reaches", fontsize=14, weight="bold", color=INK)
+    line = "mean over the sequences of ‖dL/dh‖, on a logarithmic axis"
+    figure.text(left, 0.872, line, fontsize=11, color="#555555")
     axes.set_xlabel("distance from the last step (time steps)", fontsize=11, color=INK)
     axes.set_ylabel("gradient norm (loss per unit of state)", fontsize=11, color=INK)
-    axes.grid(True, which="major", color=FAINT, linewidth=0.8)
+    axes.grid(True, which="major", color="#DDDDDD", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(labelsize=10.5, colors=INK, which="both", length=0)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.margins(x=0.01)
-    for side in ("top", "right", "left", "bottom"):
-        axes.spines[side].set_visible(side == "bottom")
+    axes.spines[["top", "right", "left"]].set_visible(False)
     axes.spines["bottom"].set_color("#888888")
 
 
-def _label(axes: Axes, ends: list[tuple[tuple[float, float], str, str]]) -> None:
-    """Writes each curve's name right of the axes at the height of its end, moved apart where they would meet."""
+def _label(axes: Axes, ends: list[_End]) -> None:
+    """Writes each curve's name right of its end, the names moved apart where they would meet."""
+    left, low, _, height = axes.get_position().bounds
+    room = _LETTER * max(len(end.label) for end in ends)
+    axes.set_position((left, low, max(0.4, 0.97 - left - room), height))
+    axes.autoscale_view()
     to_axes = axes.transData + axes.transAxes.inverted()
-    heights = [(float(to_axes.transform(point)[1]), label, colour) for point, label, colour in ends]
-    placed: list[float] = []
-    for height, label, colour in sorted(heights):
-        placed.append(height if not placed else max(height, placed[-1] + _ROW))
+    last = -_ROW
+    for end in sorted(ends, key=lambda end: end.point[1]):
+        x, y = to_axes.transform(end.point)
+        last = max(y, last + _ROW)
         axes.text(
-            1.015, placed[-1], label, transform=axes.transAxes, color=colour, fontsize=11.5, weight="bold",
+            x + 0.015, last, end.label, transform=axes.transAxes, color=end.colour, fontsize=11.5, weight="bold",
             va="center", parse_math=False,
         )  # fmt: skip

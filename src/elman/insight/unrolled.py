@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
+from matplotlib.path import Path as Line
 
 from elman.insight.pictures import COLOURS, INK, new_figure, save_figure
 
 _MOST_WORDS = 30
-_RADIUS, _HALF = 0.31, 0.24  # of a state's circle, and half the height of a box; inches, as all lengths here
-_MARGIN = 0.35
-_BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY = COLOURS
-_SHARED = {"U": _BLUE, "W": _VERMILION, "V": _GREEN, "U′": _SKY, "W′": _ORANGE}
+# Inches, as all lengths here: of a state's circle, half the height of a box, around the picture, between rows.
+_RADIUS, _HALF, _MARGIN, _RISE = 0.31, 0.24, 0.35, 1.15
+_BESIDE, _OUTPUT = 0.19, 0.72  # of a letter from its arrow; the width of an output's box
+_BLUE, _VERMILION, _GREEN, _, _ORANGE, _SKY = COLOURS
+_SHARED = {"U": _BLUE, "W": _VERMILION, "V": _GREEN, "U'": _SKY, "W'": _ORANGE}
 _MEANINGS = {"U": "input to state", "W": "state to state", "V": "state to output"}
 
 
@@ -34,7 +37,7 @@ def draw_unrolled(
     Args:
         words: the inputs x_1 .. x_T, from one to 30 words.
         path: where to write, ending in .png or .svg.
-        bidirectional: add the states that are read from the last word to the first, with weights U′ and W′
+        bidirectional: add the states that are read from the last word to the first, with weights U' and W'
             of their own; V reads both states side by side.
         outputs: "all", or "last" for many to one: O_T alone, in both directions from both ends.
 
@@ -61,3 +64,167 @@ def draw_unrolled(
     _draw_network(_Pen(axes), plan)
     _draw_heading(axes, plan)
     return save_figure(figure, path)
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Where everything stands, in inches from the lower left corner."""
+
+    words: tuple[str, ...]
+    both: bool
+    last: bool
+    word: float = 0.8  # the height of the words
+
+    @property
+    def box(self) -> float:
+        """Width of a word's box."""
+        return max(0.8, 0.115 * max(len(word) for word in self.words) + 0.3)
+
+    @property
+    def pitch(self) -> float:
+        """From one step to the next."""
+        return max(2.1 if self.both else 1.6, self.box + 0.35)
+
+    @property
+    def shift(self) -> float:
+        """How far the states of the two directions stand left and right of their word."""
+        return 0.45 if self.both else 0.0
+
+    @property
+    def network(self) -> float:
+        """Width of the network, from its first circle to its last circle or box."""
+        if self.both:
+            return (len(self.words) + 1) * self.pitch + 2 * (self.shift + _RADIUS)
+        return len(self.words) * self.pitch + _RADIUS + max(_RADIUS, self.box / 2)
+
+    @property
+    def width(self) -> float:
+        """Of the picture."""
+        heading = 7.7 if self.both else 5.8
+        return max(heading, self.network + 2 * _MARGIN)
+
+    @property
+    def height(self) -> float:
+        """Of the picture."""
+        return self.output + _HALF + 1.0
+
+    @property
+    def output(self) -> float:
+        """The height of the outputs."""
+        return self.state(0, reverse=self.both)[1] + _RISE
+
+    def column(self, t: float) -> float:
+        """Where step t stands, from 1 to T."""
+        return (self.width - self.network) / 2 + _RADIUS + self.shift + t * self.pitch
+
+    def state(self, t: int, reverse: bool) -> tuple[float, float]:
+        """Where the state of step t stands in one of the directions."""
+        if reverse:
+            return self.column(t) + self.shift, self.word + 2 * _RISE
+        return self.column(t) - self.shift, self.word + _RISE
+
+
+@dataclass(frozen=True)
+class _Pen:
+    """Draws shapes, arrows between them, and text."""
+
+    axes: Axes
+
+    def text(self, x: float, y: float, text: str, **options: Any) -> None:
+        """Text with its middle at a point; mathematics where it starts with a dollar sign."""
+        usual: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "fontsize": 13}
+        self.axes.text(x, y, text, math_fontfamily="cm", **usual | options)
+
+    def box(self, x: float, y: float, width: float, text: str, math: bool = False) -> Patch:
+        """A box with text in it."""
+        corner, style = (x - width / 2, y - _HALF), "round,pad=0,rounding_size=0.07"
+        shape = FancyBboxPatch(corner, width, 2 * _HALF, style, facecolor="#F2F2F2", edgecolor=INK, lw=1.3)
+        self.axes.add_patch(shape)
+        self.text(x, y, text, parse_math=math, fontsize=16 if math else 13)
+        return shape
+
+    def circle(self, centre: tuple[float, float], text: str, given: bool) -> Patch:
+        """A state; dashed where it is given instead of computed."""
+        style, edge = ("--", "#888888") if given else ("-", INK)
+        shape = Circle(centre, _RADIUS, facecolor="white", edgecolor=edge, linestyle=style, lw=1.5)
+        self.axes.add_patch(shape)
+        self.text(*centre, text, fontsize=15, color=edge)
+        return shape
+
+    def arrow(self, start: Patch, end: Patch, letter: str, *, at: float = 0.5, left: bool = False) -> None:
+        """A straight arrow in its weight's colour, the letter beside it at a part of the way."""
+        a, b = _middle(start), _middle(end)
+        self._line(letter, posA=a, posB=b, patchA=start, patchB=end, shrinkA=1, shrinkB=2)
+        dx, dy = (b[0] - a[0]) / math.dist(a, b), (b[1] - a[1]) / math.dist(a, b)
+        aside = (0.0, 1.0) if dy == 0 else (-dy, dx) if left else (dy, -dx)
+        x, y = (p + at * (q - p) + _BESIDE * n for p, q, n in zip(a, b, aside, strict=True))
+        self.text(x, y, f"${letter}$", color=_SHARED[letter], fontsize=16)
+
+    def elbow(self, start: Patch, end: Patch, letter: str) -> None:
+        """An arrow straight up, then level to the side of a box, the letter above its level part."""
+        a, b = _middle(start), _middle(end)
+        sign = math.copysign(1.0, b[0] - a[0])
+        tip = b[0] - sign * (_OUTPUT / 2 + 0.03)
+        self._line(letter, path=Line([(a[0], a[1] + _RADIUS), (a[0], b[1]), (tip, b[1])]))
+        self.text((a[0] + tip) / 2, b[1] + _BESIDE, f"${letter}$", color=_SHARED[letter], fontsize=16)
+
+    def _line(self, letter: str, **course: Any) -> None:
+        style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 17, "lw": 2.2, "zorder": 0.5}
+        self.axes.add_patch(FancyArrowPatch(color=_SHARED[letter], **style, **course))
+
+
+def _middle(shape: Patch) -> tuple[float, float]:
+    box = shape.get_path().get_extents(shape.get_patch_transform())
+    return (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
+
+
+def _draw_network(pen: _Pen, plan: _Plan) -> None:
+    steps = len(plan.words)
+    inputs = [pen.box(plan.column(t), plan.word, plan.box, word) for t, word in enumerate(plan.words, 1)]
+    for t in range(1, steps + 1):
+        pen.text(plan.column(t), plan.word - _HALF - 0.2, f"$x_{{{t}}}$", fontsize=15)
+    forward = _draw_states(pen, plan, inputs, reverse=False)
+    backward = _draw_states(pen, plan, inputs, reverse=True) if plan.both else []
+    if plan.last and plan.both and steps > 1:
+        output = pen.box(plan.column((1 + steps) / 2), plan.output, _OUTPUT, "$O$", math=True)
+        pen.elbow(forward[-1], output, "V")
+        pen.elbow(backward[0], output, "V")
+        return
+    for t in [steps] if plan.last else range(1, steps + 1):
+        output = pen.box(plan.column(t), plan.output, _OUTPUT, f"$O_{{{t}}}$", math=True)
+        pen.arrow(forward[t - 1], output, "V", at=0.27 if plan.both else 0.5, left=plan.both)
+        if plan.both:
+            pen.arrow(backward[t - 1], output, "V")
+
+
+def _draw_states(pen: _Pen, plan: _Plan, inputs: list[Patch], reverse: bool) -> list[Patch]:
+    """One direction's states and the arrows that lead to them; the states of steps 1 to T."""
+    steps, prime = len(inputs), "'" if reverse else ""
+    arrow = r"\overleftarrow{s}" if reverse else r"\overrightarrow{s}"
+    symbol = arrow if plan.both else "s"
+    start = steps + 1 if reverse else 0
+    circles = {
+        t: pen.circle(plan.state(t, reverse), f"${symbol}_{{{t}}}$", given=t == start)
+        for t in range(int(reverse), steps + 1 + int(reverse))
+    }
+    for t in range(1, steps + 1):
+        low = 0.27 if reverse else 0.5  # below the arrows between the states of the other direction
+        pen.arrow(inputs[t - 1], circles[t], "U" + prime, at=low, left=plan.both and not reverse)
+        along = 0.58 if plan.both else 0.5  # clear of the arrows that cross
+        pen.arrow(circles[t + 1 if reverse else t - 1], circles[t], "W" + prime, at=along)
+    return [circles[t] for t in range(1, steps + 1)]
+
+
+def _draw_heading(axes: Axes, plan: _Plan) -> None:
+    count = len(plan.words)
+    title = "One network, unfolded over " + (f"{count} words" if count > 1 else "one word")
+    title += ", read in both directions" if plan.both else ""
+    axes.text(_MARGIN, plan.height - 0.34, title, fontsize=14, weight="bold", color=INK, va="center")
+    x, to_inches = _MARGIN, axes.transData.inverted()
+    for letter, meaning in _MEANINGS.items():
+        letters = [letter, f"{letter}'"] if plan.both and letter != "V" else [letter]
+        pieces = [(f"${each}$", _SHARED[each], 14.0) for each in letters] + [(meaning, "#555555", 11.5)]
+        for piece, colour, size in pieces:
+            text = axes.text(x, plan.height - 0.77, piece, color=colour, fontsize=size, math_fontfamily="cm")
+            x = text.get_window_extent().transformed(to_inches).x1 + 0.1
+        x += 0.25

@@ -56,9 +56,10 @@ def restore_generators(states: Mapping[str, Tensor], device: torch.device) -> No
             "gauss": _number(has_gauss, gauss) or 0.0,
         }
     )
-    torch.set_rng_state(states["torch"])
+    # Cloned: given a part of another tensor, PyTorch 2.13 crashes here.
+    torch.set_rng_state(states["torch"].clone())
     if device.type != "cpu":
-        torch.get_device_module(device).set_rng_state(states["device"])
+        torch.get_device_module(device).set_rng_state(states["device"].clone())
 
 
 def _bits(number: float | None) -> tuple[int, int]:

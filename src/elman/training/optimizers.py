@@ -120,8 +120,8 @@ def restore_state(
     for key, value in {**tensors, **values}.items():
         number, _, name = key.partition(".")
         parameter = parameters[int(number)]
-        if isinstance(value, torch.Tensor) and value.dim():
-            value = value.to(parameter.device)
+        if isinstance(value, torch.Tensor):
+            value = value.to(parameter.device if value.dim() else "cpu", copy=True)
         optimizer.state[parameter][name] = value
 
 

@@ -1,0 +1,114 @@
+"""`elman doctor`: what is installed, what runs, and why the rest does not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+_LIBRARIES = (
+    "torch", "accelerate", "matplotlib", "numpy", "pydantic", "rich", "safetensors", "tokenizers", "typer",
+)  # fmt: skip
+_EXTRAS = {
+    "sentiment": ("scikit-learn", "vaderSentiment"),
+    "tables": ("datasets", "pandas", "pyarrow"),
+    "tensorboard": ("tensorboard",),
+}
+_CELLS = ("rnn", "lstm", "gru")
+
+
+def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False) -> None:
+    """Say which versions, devices and backends there are, and what is missing.
+
+    \b
+    elman doctor
+    """  # noqa: D301
+    from elman.cli.console import results, visible, write_json
+    from elman.cli.tables import plain_table
+
+    found = _findings()
+    if as_json:
+        write_json(found)
+        return
+    for topic, values in found.items():
+        table = plain_table(topic, "")
+        for name, value in values.items():
+            table.add_row(name, visible(str(value)))
+        results().print(table, "")
+
+
+def _findings() -> dict[str, dict[str, Any]]:
+    from elman import __version__
+    from elman.cli.data import kept
+    from elman.data import cache_folder
+
+    installed = {name: _version(name) or "missing" for name in _LIBRARIES}
+    return {
+        "versions": {"elman": __version__, "python": platform.python_version(), **installed},
+        "machine": _machine(),
+        "backends": {name: _backend(name) for name in _backends()},
+        "extras": {extra: _extra(extra) for extra in _EXTRAS},
+        "data": {"cache": str(cache_folder()), **kept()},
+    }
+
+
+def _machine() -> dict[str, Any]:
+    import torch
+
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    count = torch.accelerator.device_count()
+    return {
+        "platform": platform.platform(),
+        "executable": sys.executable,
+        "cpu": _cpu(),
+        "cores": os.cpu_count(),
+        "torch threads": torch.get_num_threads(),
+        "accelerators": f"{count} x {accelerator.type}" if accelerator else "none that this torch can use",
+    }
+
+
+def _cpu() -> str:
+    """The processor's name; Linux tells it in /proc/cpuinfo only."""
+    told = Path("/proc/cpuinfo")
+    names = re.findall(r"^model name\s*:\s*(.+)$", told.read_text(), re.M) if told.is_file() else []
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _backends() -> tuple[str, ...]:
+    from elman.engine import RUNS
+
+    return tuple(RUNS)
+
+
+def _backend(name: str) -> str:
+    """Whether each built-in cell runs forward and backward on a backend; the reason where one does not."""
+    import torch
+
+    from elman.nn import Recurrent
+
+    for cell in _CELLS:
+        x = torch.ones(2, 3, 2, requires_grad=True)
+        try:
+            y, _ = Recurrent(cell, 2, 2, backend=name)(x, lengths=torch.tensor([3, 1]))
+            y.sum().backward()
+        except (RuntimeError, ValueError) as error:
+            return f"does not run {cell}: {error}"
+    return f"runs ({', '.join(_CELLS)}, forward and backward)"
+
+
+def _extra(extra: str) -> str:
+    missing = [name for name in _EXTRAS[extra] if _version(name) is None]
+    return f"missing {', '.join(missing)}: pip install 'elman[{extra}]'" if missing else "installed"
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return importlib.metadata.version(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        return None

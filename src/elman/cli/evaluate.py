@@ -1,0 +1,43 @@
+"""`elman evaluate`: what a trained model is worth."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def evaluate(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder.", show_default=False)],
+    data: Annotated[
+        str | None, typer.Option(help="Labelled rows; else the test part of what it was trained on.")
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The column of texts; else the one trained on.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column of labels; else the one trained on.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+) -> None:
+    """Measure a trained model: accuracy, macro-F1 and confusion; errors where it predicts numbers.
+
+    \b
+    elman evaluate runs/sentiment
+    elman evaluate runs/sentiment --data more.csv
+    """  # noqa: D301
+    from elman import recipes
+    from elman.cli.console import results, write_json
+    from elman.cli.tables import comparison, confusion
+
+    model = recipes.load(folder)
+    measured = model.evaluate(data, text, label)
+    if as_json:
+        names = model.config["labels"]["names"]
+        write_json({**measured, **({"labels": names} if names else {})})
+        return
+    # The baselines were measured on the test part: beside other rows they would say nothing.
+    baselines = model.metrics.get("baselines", {}) if data is None else {}
+    console = results()
+    console.print(f"measured on {measured['rows']} rows of {data or 'the test part'}\n", soft_wrap=True)
+    console.print(comparison({"this model": measured, **baselines}))
+    if "confusion" in measured:
+        console.print()
+        console.print(confusion(model.config["labels"]["names"], measured["confusion"]))

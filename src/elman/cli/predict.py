@@ -1,0 +1,117 @@
+"""`elman predict`: texts in, answers out; from the command line, a file, or line by line from standard input."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from elman.errors import UserError
+
+if TYPE_CHECKING:
+    from elman.recipes.text_model import TextModel
+
+
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder.", show_default=False)],
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Texts; - or none reads standard input, a text or JSON object a line."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="A table whose rows are to be predicted.")] = None,
+    text: Annotated[str | None, typer.Option(help="Its column of texts; else the one trained on.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the table goes (.csv, .tsv or .jsonl); else standard output.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --out replace a file.")] = False,
+    words: Annotated[bool, typer.Option("--words", help="Show how the verdict moves word by word.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines, an object a text.")] = False,
+) -> None:
+    """Use a trained model.
+
+    \b
+    elman predict runs/sentiment "not bad at all" --words
+    elman predict runs/sentiment --data new.csv --out predictions.csv
+    tail -f tweets.jsonl | elman predict runs/sentiment -
+    """  # noqa: D301
+    _check(texts, data, text, out, force, words)
+    model = text_model(folder)
+    if data is not None:
+        from elman.cli.predict_table import predict_table
+
+        predict_table(model, data, text, out, force=force, as_json=as_json)
+    elif texts and texts != ["-"]:
+        _predict_texts(model, texts, words, as_json)
+    else:
+        from elman.cli.predict_lines import predict_lines
+
+        predict_lines(model, sys.stdin.buffer)
+
+
+def text_model(folder: Path) -> TextModel:
+    """The model in a folder, which must be one that reads texts."""
+    from elman import recipes
+    from elman.recipes.text_model import TextModel
+
+    model = recipes.load(folder)
+    if not isinstance(model, TextModel):
+        what = "only a model that reads texts can be used here"
+        raise UserError(what, where=folder, found=f"recipe {model.recipe.name!r}")
+    return model
+
+
+def show_texts(model: TextModel, texts: list[str], *, words: bool) -> None:
+    """Each text with its answer and the probability of each class, and how the verdict moved."""
+    from elman.cli.answers import answers
+    from elman.cli.console import results, visible
+    from elman.cli.words import legend, moving_verdict
+
+    console = results()
+    if words and model.labels.kind == "classes":
+        console.print(legend(model.labels.names))
+    for one, answer in zip(texts, answers(model, texts), strict=True):
+        console.print(f"{visible(one)}\n  {_verdict(answer)}", soft_wrap=True)
+        if words:
+            console.print(moving_verdict(model, one), soft_wrap=True)
+
+
+def _check(
+    texts: list[str] | None, data: str | None, text: str | None, out: Path | None, force: bool, words: bool
+) -> None:
+    given = bool(texts and texts != ["-"])
+    if data is not None and (texts or words):
+        what = "texts, - and --words are for texts given one by one, --data is for a table"
+        raise UserError(what, where="predict", fix="give one or the other")
+    if data is None and (text is not None or out is not None or force):
+        raise UserError("--text, --out and --force are about a table", where="predict", fix="name it with --data")
+    if words and not given:
+        raise UserError("--words shows texts of the command line", where="predict", fix="give a text")
+    if data is None and not texts and sys.stdin.isatty():
+        fix = 'give texts ("..."), --data FILE, or lines on standard input'
+        raise UserError("there is nothing to predict", where="predict", fix=fix)
+
+
+def _predict_texts(model: TextModel, texts: list[str], words: bool, as_json: bool) -> None:
+    from elman.cli.answers import answers, moves
+    from elman.cli.console import write_json
+    from elman.data.texts import is_empty
+
+    for number, one in enumerate(texts, start=1):
+        if is_empty(one):
+            raise UserError("a text must not be empty", where=f"text {number}", found=repr(one))
+    if not as_json:
+        show_texts(model, texts, words=words)
+        return
+    for one, answer in zip(texts, answers(model, texts), strict=True):
+        write_json({"text": one, **answer, **({"words": moves(model, one)} if words else {})})
+
+
+def _verdict(answer: dict[str, Any]) -> str:
+    from elman.cli.console import visible
+
+    if "probabilities" not in answer:
+        return f"{answer['prediction']:.4g}"
+    shown = "  ".join(f"{name} {value:.2f}" for name, value in answer["probabilities"].items())
+    return visible(f"{answer['prediction']}  ({shown})")

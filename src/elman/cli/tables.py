@@ -1,0 +1,60 @@
+"""Measures as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from elman.cli.console import visible
+
+_HIGHER = {"accuracy": True, "macro_f1": True, "rmse": False, "mae": False, "r2": True}  # is higher better?
+
+
+def plain_table(*titles: str) -> Table:
+    """A table with a line under its head and none around it; a first column that wraps last."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
+    for number, title in enumerate(titles):
+        table.add_column(title, overflow="fold", no_wrap=number == 0)
+    return table
+
+
+def comparison(measured: Mapping[str, Mapping[str, Any]]) -> RenderableType:
+    """Methods beside one another: the best of each measure is bold, and named below the table.
+
+    Args:
+        measured: measures by the method's name; one that could not be measured says why as `left_out`.
+    """
+    compared = {name: values for name, values in measured.items() if "left_out" not in values}
+    columns = [m for m in _HIGHER if all(values.get(m) is not None for values in compared.values())]
+    best = {measure: _best(compared, measure) for measure in columns}
+    table = plain_table("method")
+    for measure in columns:
+        table.add_column(measure, justify="right")
+    for name, values in compared.items():
+        cells = (Text(f"{values[m]:.3f}", "bold" if name in best[m] else "") for m in columns)
+        table.add_row(visible(name), *cells)
+    lines = [f"best {measure}: {', '.join(names)}" for measure, names in best.items()] if len(compared) > 1 else []
+    lines += [f"{name} left out: {v['left_out']}" for name, v in measured.items() if "left_out" in v]
+    return Group(table, *lines)
+
+
+def confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
+    """Rows: the true class; columns: the class predicted; the rows that were right are bold."""
+    table = plain_table("true \\ predicted")
+    for name in names:
+        table.add_column(visible(name), justify="right")
+    for true, (name, row) in enumerate(zip(names, counts, strict=True)):
+        cells = (Text(str(count), "bold" if true == predicted else "") for predicted, count in enumerate(row))
+        table.add_row(visible(name), *cells)
+    return table
+
+
+def _best(measured: Mapping[str, Mapping[str, Any]], measure: str) -> list[str]:
+    """The methods that have the best value, as it is shown."""
+    shown = {name: round(values[measure], 3) for name, values in measured.items()}
+    value = (max if _HIGHER[measure] else min)(shown.values())
+    return [name for name, one in shown.items() if one == value]

@@ -1,0 +1,120 @@
+"""`elman train`: a recipe and data in, a model folder out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from elman.errors import UserError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from elman.recipes import Recipe, Request, Trained
+
+
+def train(
+    recipe: Annotated[str, typer.Argument(help="What to train; elman recipes lists them.", show_default=False)],
+    data: Annotated[
+        str | None,
+        typer.Option(help="CSV, TSV, JSON Lines or Parquet file, or folder LABEL/FILE.txt; else its own data."),
+    ] = None,
+    text: Annotated[str | None, typer.Option(help="The column of texts; else guessed.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column of labels; else guessed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The folder of the run; else a new one in runs/.")] = None,
+    changes: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings; --set overrules it.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
+) -> None:
+    """Train a recipe on your data, or on its own.
+
+    \b
+    elman train sentiment
+    elman train sentiment --data reviews.csv --text review --label stars
+    elman train sentiment --set model.cell=lstm --set train.epochs=3 --out runs/lstm
+    elman train sentiment --out runs/lstm --resume
+    """  # noqa: D301
+    from elman import recipes
+    from elman.cli.console import from_here, say, write_json
+    from elman.training import console_progress, process
+
+    chosen = recipes.get(recipe)
+    rank, processes = process()
+    if out is None and resume:
+        raise UserError("which run is to be resumed?", where="--resume", fix="name its folder with --out")
+    if out is None and processes > 1:
+        fix = "name one with --out"
+        raise UserError("several processes must share one folder", found=f"{processes} processes", fix=fix)
+    request = recipes.Request(
+        out=out or recipes.free_folder(recipe),
+        settings=_settings(chosen, config, changes or []),
+        progress=console_progress(),
+        data=data,
+        text=text,
+        label=label,
+        resume=resume,
+    )
+    if dry_run:
+        _show_plan(chosen.plan(request), as_json)
+        return
+    if rank == 0:
+        say(f"folder: {from_here(request.out)}")
+    trained = chosen.train(request)
+    if rank == 0 and as_json:
+        write_json({"folder": str(trained.folder), **trained.metrics})
+    elif rank == 0:
+        show_trained(trained, chosen, own=data is None)
+        _suggest(request, trained)
+
+
+def show_trained(trained: Trained, recipe: Recipe, *, own: bool) -> None:
+    """The model beside the baselines on the test part, and whether it reached what the recipe promises."""
+    from elman.cli.console import results
+    from elman.cli.tables import comparison
+
+    test, baselines, training = (trained.metrics[part] for part in ("test", "baselines", "training"))
+    summary = "{rows} rows, {parameters} parameters, {epochs} epochs, {seconds} s".format(**training)
+    console = results()
+    console.print(f"\ntrained on {summary}; measured on {test['rows']} rows that training never saw\n")
+    console.print(comparison({"this model": test, **baselines}))
+    for measure, least in (recipe.targets if own else {}).items():
+        verdict = "reached" if test[measure] >= least else "missed"
+        console.print(f"target {measure} >= {least:.2f}: {verdict} ({test[measure]:.3f})")
+
+
+def _settings(recipe: Recipe, config: Path | None, changes: list[str]) -> BaseModel:
+    from elman.recipes.settings import changed, from_assignments, from_file
+
+    read = {} if config is None else from_file(config)
+    return changed(changed(recipe.settings, read, str(config)), from_assignments(changes), "--set")
+
+
+def _show_plan(plan: list[tuple[str, str]], as_json: bool) -> None:
+    from elman.cli.console import results, visible, write_json
+    from elman.cli.tables import plain_table
+
+    if as_json:
+        write_json(dict(plan))
+        return
+    table = plain_table("name", "value")
+    for name, value in plan:
+        table.add_row(name, visible(value))
+    results().print(table)
+    results().print("\ndry run: nothing was written")
+
+
+def _suggest(request: Request, trained: Trained) -> None:
+    from elman.cli.console import from_here, suggest
+
+    folder = from_here(trained.folder)
+    commands = [["elman", "predict", folder, "not bad at all"], ["elman", "evaluate", folder]]
+    if isinstance(request.data, str) and Path(request.data).is_file():
+        predictions = ["--data", request.data, "--out", "predictions.csv"]
+        commands.append(["elman", "predict", folder, *predictions])
+    suggest("\nnext:", commands)

@@ -1,0 +1,150 @@
+"""What the contract promises of every registered cell, and what it refuses."""
+
+from __future__ import annotations
+
+import pickle
+from dataclasses import dataclass, fields, is_dataclass
+
+import pytest
+import torch
+
+from elman import cells
+from elman.cells import Cell, Step
+from elman.errors import UserError
+from elman.nn import Recurrent
+
+EVERY = [*cells.registered()]
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_cell_is_a_frozen_dataclass_that_hashes_compares_and_pickles(name: str) -> None:
+    cell = cells.get(name)
+    assert is_dataclass(cell) and type(cell).__dataclass_params__.frozen
+    assert cell == type(cell)(**{f.name: getattr(cell, f.name) for f in fields(cell)})
+    assert hash(cell) == hash(pickle.loads(pickle.dumps(cell)))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_step_gives_what_the_spec_declares(name: str) -> None:
+    torch.manual_seed(0)
+    layer = Recurrent(name, 3, 5, backend="eager", dtype=torch.float64)
+    spec = layer.cell.spec(3, 5)
+    y, state = layer(torch.randn(2, 4, 3, dtype=torch.float64))
+    assert y.shape == (2, 4, spec.output)
+    assert {k: v.shape[-1] for k, v in state._asdict().items()} == dict(spec.states)
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_parameter_has_a_gradient_that_agrees_with_differences(name: str) -> None:
+    torch.manual_seed(1)
+    layer = Recurrent(name, 2, 3, backend="eager", dtype=torch.float64)
+    x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
+    names = [n for n, _ in layer.named_parameters()]
+
+    def run(x: torch.Tensor, *params: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        named = dict(zip(names, params, strict=True))
+        y, state = torch.func.functional_call(layer, named, (x,))
+        return y, *state
+
+    leaves = [p.detach().requires_grad_() for p in layer.parameters()]
+    assert torch.autograd.gradcheck(run, (x, *leaves))
+    assert torch.autograd.gradgradcheck(run, (x, *leaves))
+
+
+def test_every_cell_can_be_imported_and_got_by_name() -> None:
+    for name, cell in cells.registered().items():
+        assert getattr(cells, cell.__name__) is cell
+        assert type(cells.get(name.upper())) is cell
+
+
+def test_an_unknown_cell_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(UserError, match="did you mean 'lstm'"):
+        cells.get("lstn")
+
+
+def test_the_equations_of_the_simple_network() -> None:
+    torch.manual_seed(2)
+    layer = Recurrent("rnn", 2, 3, backend="eager", dtype=torch.float64)
+    x, s = torch.randn(1, 2, 2, dtype=torch.float64), torch.zeros(3, dtype=torch.float64)
+    y, _ = layer(x)
+    for t in range(2):
+        s = torch.tanh(layer.weight_ih_l0 @ x[0, t] + layer.bias_ih_l0 + layer.weight_hh_l0 @ s + layer.bias_hh_l0)
+        torch.testing.assert_close(y[0, t], s, rtol=1e-12, atol=1e-12)
+
+
+@dataclass(frozen=True)
+class Swapped(Cell):
+    """Returns its states in another order than it declares."""
+
+    gates = ("h",)
+    states = ("h", "c")
+
+    def step(self, x, s, w):
+        return Step(c=s.c, h=x.h + w(s.h).h)
+
+
+@dataclass(frozen=True)
+class Wide(Cell):
+    """Returns a state of another width than it declares."""
+
+    gates = ("h",)
+
+    def step(self, x, s, w):
+        return Step(h=torch.cat([s.h, s.h], -1))
+
+
+@dataclass(frozen=True)
+class Misspelt(Cell):
+    """Asks for a gate it does not have."""
+
+    gates = ("h",)
+
+    def step(self, x, s, w):
+        return Step(h=x.g)
+
+
+@pytest.mark.parametrize(
+    ("cell", "error", "words"),
+    [
+        (Swapped(), ValueError, r"must return its states \['h', 'c'\] first"),
+        (Wide(), ValueError, r"h of Wide\(\) must have shape \(2, 3\) after a step, got \(2, 6\)"),
+        (Misspelt(), AttributeError, r"Inputs has no 'g'; there are \['h', 'ih', 'raw'\]"),
+    ],
+)
+def test_a_step_that_breaks_the_contract_is_told_how(cell: Cell, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        Recurrent(cell, 2, 3)(torch.zeros(2, 1, 2))
+
+
+def test_names_must_not_hide_one_another() -> None:
+    @dataclass(frozen=True)
+    class Hidden(Cell):
+        gates = ("raw",)
+
+    with pytest.raises(ValueError, match="two meanings for one name"):
+        Hidden().spec(2, 3)
+
+
+@dataclass(frozen=True)
+class ResetBefore(Cell):
+    """A gated unit whose reset acts before the product: gates of one matrix in two calls."""
+
+    gates = ("r", "z", "n")
+
+    def step(self, x, s, w):
+        a = w["r", "z"](s.h)
+        r, z = torch.sigmoid(x.r + a.r), torch.sigmoid(x.z + a.z)
+        n = torch.tanh(x.n + w["n"](r * s.h).n)
+        return Step(h=(1 - z) * n + z * s.h)
+
+
+def test_a_part_of_the_gates_multiplies_by_their_rows_alone() -> None:
+    torch.manual_seed(3)
+    layer = Recurrent(ResetBefore(), 2, 3, dtype=torch.float64)
+    x, h = torch.randn(1, 1, 2, dtype=torch.float64), torch.randn(1, 1, 3, dtype=torch.float64)
+    y, _ = layer(x, (h,))
+    u = layer.weight_ih_l0 @ x[0, 0] + layer.bias_ih_l0
+    w, b = layer.weight_hh_l0, layer.bias_hh_l0
+    r, z = (torch.sigmoid(u[i : i + 3] + w[i : i + 3] @ h[0, 0] + b[i : i + 3]) for i in (0, 3))
+    n = torch.tanh(u[6:] + w[6:] @ (r * h[0, 0]) + b[6:])
+    torch.testing.assert_close(y[0, 0], (1 - z) * n + z * h[0, 0], rtol=1e-12, atol=1e-12)
