@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 
 import pytest
@@ -10,7 +11,7 @@ from torch.export import Dim, export
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._pytree import tree_leaves
 
-from elman.nn import drop_in, drop_in_cells
+from elman.nn import drop_in, drop_in_cells, drop_in_ops
 
 LAYERS = ["RNN", "LSTM", "GRU"]
 CELLS = ["RNNCell", "LSTMCell", "GRUCell"]
@@ -113,13 +114,23 @@ def test_dropout_compiles_and_its_gradient_uses_the_same_mask(name):
     assert_close(outcome(module, module, x), outcome(compiled, module, x))
 
 
-@pytest.mark.parametrize("name", LAYERS + CELLS)
-def test_autocast_compiles(name):
-    module = make(name)
-    compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
-    x = example(name)
+@pytest.mark.parametrize(
+    ("name", "packed"), [*itertools.product([*LAYERS, "projected"], [False, True]), *((c, False) for c in CELLS)]
+)
+def test_autocast_compiles(name, packed):
+    module = make("LSTM", proj_size=2) if name == "projected" else make(name)
+    x = example("LSTM" if name == "projected" else name)
+
+    def whole(x):
+        if packed:
+            sizes = torch.tensor([2, 2, 2, 1, 1])
+            output, final = module(torch.nn.utils.rnn.PackedSequence(x.flatten(0, 1)[:8], sizes))
+            return output.data, final
+        return module(x)
+
+    compiled = torch.compile(whole, fullgraph=True, backend="aot_eager")
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        expected, found = tree_leaves(module(x)), tree_leaves(compiled(x))
+        expected, found = tree_leaves(whole(x)), tree_leaves(compiled(x))
     for e, f in zip(expected, found, strict=True):
         assert e.dtype == f.dtype
         torch.testing.assert_close(f, e, rtol=2e-2, atol=2e-2)
@@ -163,11 +174,12 @@ def test_packed_sequences_inside_a_compiled_function(name):
 
 @pytest.mark.parametrize("name", ["GRU", "LSTMCell"])
 def test_the_eager_definition_compiles(name):
-    module = make(name)
+    module = make(name, bias=False)
     module.backend = "eager"
     compiled = torch.compile(module, fullgraph=True, backend="aot_eager")
     x = example(name)
-    assert_close(outcome(module, module, x), outcome(compiled, module, x))
+    found = outcome(compiled, module, x)
+    assert_close(outcome(module, module, x), found)
 
 
 @pytest.mark.parametrize("mode", ["RNN_TANH", "RNN_RELU", "GRU", "LSTM"])
@@ -182,6 +194,8 @@ def test_the_operation_passes_opcheck(mode, packed):
     weights = [w.detach().clone().requires_grad_() for w in module.parameters()]
     arguments = (mode, x.detach().requires_grad_(), sizes, hx, weights, True, 2, True, True, None)
     torch.library.opcheck(torch.ops.elman.torch_sequence, arguments)
+    half = (*arguments[:-1], torch.bfloat16)
+    torch.library.opcheck(torch.ops.elman.torch_sequence, half, test_utils="test_faketensor")
     results = torch.ops.elman.torch_sequence(*arguments)
     gradients = [torch.randn_like(result) for result in results]
     plain = [t.detach() if isinstance(t, torch.Tensor) else t for t in arguments]
@@ -192,3 +206,12 @@ def test_the_operation_passes_opcheck(mode, packed):
         (gradients, *plain),
         test_utils=("test_schema", "test_faketensor", "test_aot_dispatch_dynamic"),
     )
+
+
+def test_results_of_the_operation_share_no_memory():
+    buffer = torch.arange(12.0).view(4, 3)
+    pieces = [buffer[:2], buffer[2:], buffer[2:], buffer.t()]
+    separate = drop_in_ops._own_memory(pieces)
+    assert all(map(torch.equal, pieces, separate))
+    assert all(piece.is_contiguous() for piece in separate)
+    assert len({piece.untyped_storage().data_ptr() for piece in separate}) == 4

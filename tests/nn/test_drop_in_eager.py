@@ -11,11 +11,11 @@ from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._pytree import tree_leaves
 
 from elman.nn import drop_in, drop_in_cells
+from tolerances import assert_equal
 
 # Said once a process by torch, by whichever call with a projection comes first.
 pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 
-TOLERANCE = 1e-10
 STEPS, ROWS, WIDTH, HIDDEN = 5, 4, 3, 4
 KINDS = [("RNN", {}), ("RNN", {"nonlinearity": "relu"}), ("LSTM", {}), ("LSTM", {"proj_size": 2}), ("GRU", {})]
 INPUTS = {
@@ -42,8 +42,7 @@ def results(module, x, lengths, hx):
 def assert_close(expected, found):
     assert len(expected) == len(found)
     for a, b in zip(expected, found, strict=True):
-        assert a.shape == b.shape
-        assert (a - b).abs().max() <= TOLERANCE
+        assert_equal(b, a)
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join([kind[0], *map(str, kind[1].values())]))

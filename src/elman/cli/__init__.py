@@ -5,9 +5,10 @@ Nothing heavy is imported before a verb runs, so that every `--help` is quick.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -60,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _command() -> typer.core.TyperCommand | typer.core.TyperGroup:
+def _command() -> Callable[..., Any]:
     # Plain help: what typer draws with rich costs twice the time of all the rest.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
     names = {"help_option_names": ["-h", "--help"]}
@@ -72,7 +73,10 @@ def _command() -> typer.core.TyperCommand | typer.core.TyperGroup:
 
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=lambda asked: _version(asked), is_eager=True, help="Its version.")
+        bool,
+        typer.Option(
+            "--version", callback=lambda asked: _version(asked), is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     """Recurrent neural networks: train one on your sequences, and use it.
@@ -95,6 +99,7 @@ def _flushed(code: int) -> int:
     try:
         sys.stdout.flush()
     except BrokenPipeError:
-        sys.stdout = None  # type: ignore[assignment]  # or Python flushes it once more, with a complaint
+        # Python flushes it once more at its end, which must not complain: as its documentation advises.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return code

@@ -13,7 +13,7 @@ def answers(model: TextModel, texts: Sequence[str]) -> list[dict[str, Any]]:
     if model.labels.kind == "numbers":
         return [{"prediction": number} for number in model.predict(texts)]
     found = model.probabilities(texts)
-    return [{"prediction": max(row, key=row.__getitem__), "probabilities": row} for row in found]
+    return [{"prediction": max(row, key=row.__getitem__), "probabilities": _rounded(row)} for row in found]
 
 
 def moves(model: TextModel, text: str) -> list[dict[str, Any]]:
@@ -22,4 +22,9 @@ def moves(model: TextModel, text: str) -> list[dict[str, Any]]:
     if model.labels.kind == "numbers":
         return [{"word": piece, "prediction": scores[0]} for piece, scores in found]
     names = model.labels.names
-    return [{"word": piece, "probabilities": dict(zip(names, scores, strict=True))} for piece, scores in found]
+    rows = [_rounded(dict(zip(names, scores, strict=True))) for _, scores in found]
+    return [{"word": piece, "probabilities": row} for (piece, _), row in zip(found, rows, strict=True)]
+
+
+def _rounded(row: dict[str, float]) -> dict[str, float]:
+    return {name: round(value, 6) for name, value in row.items()}

@@ -17,7 +17,7 @@ def data(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
-    """List the recipes' own data with its licence, or get one.
+    """List the recipes' own data, or get it.
 
     \b
     elman data

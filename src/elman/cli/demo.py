@@ -20,7 +20,9 @@ _SENTENCES = (
 def demo(
     out: Annotated[Path | None, typer.Option(help="The folder of the run; else a new one in runs/.")] = None,
 ) -> None:
-    """Train, measure and use a sentiment model, and see why gradients vanish; under five minutes.
+    """See it all in five minutes.
+
+    Trains, measures and uses a sentiment model, and draws how far back gradients reach.
 
     \b
     elman demo

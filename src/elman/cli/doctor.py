@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import platform
 import re
@@ -24,7 +23,9 @@ _CELLS = ("rnn", "lstm", "gru")
 
 
 def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False) -> None:
-    """Say which versions, devices and backends there are, and what is missing.
+    """Say what is here, and what is missing.
+
+    Versions, devices, backends, optional libraries and data.
 
     \b
     elman doctor
@@ -108,7 +109,9 @@ def _extra(extra: str) -> str:
 
 
 def _version(distribution: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
+        return version(distribution)
+    except PackageNotFoundError:
         return None

@@ -17,7 +17,9 @@ def evaluate(
     label: Annotated[str | None, typer.Option(help="The column of labels; else the one trained on.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
-    """Measure a trained model: accuracy, macro-F1 and confusion; errors where it predicts numbers.
+    """Measure a trained model.
+
+    Accuracy, macro-F1 and confusion for classes; RMSE, MAE and R2 for numbers.
 
     \b
     elman evaluate runs/sentiment

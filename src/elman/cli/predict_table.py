@@ -79,7 +79,7 @@ def _answered(model: TextModel, table: Table, column: str) -> dict[str, list[Any
     for row, answer in zip(rows, answers(model, [texts[row] for row in rows]), strict=True):
         added["prediction"][row] = answer["prediction"]
         for name, value in answer.get("probabilities", {}).items():
-            added[f"probability_{name}"][row] = round(value, 6)
+            added[f"probability_{name}"][row] = value
     return added
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
+from rich.cells import cell_len, set_cell_size
 from rich.console import Group
 from rich.text import Text
 
@@ -19,8 +21,8 @@ _COLOURS = ("red", "bright_black", "green", "blue", "magenta", "cyan", "yellow",
 def moving_verdict(model: TextModel, text: str) -> Group:
     """A line for each piece of a text: the piece, the bar, and the verdict so far. Readable without colours."""
     moves = model.over_words(text)
-    widest = max((len(visible(piece)) for piece, _ in moves), default=0)
-    return Group(*(_line(model, visible(piece).ljust(widest), scores) for piece, scores in moves))
+    widest = max((cell_len(visible(piece)) for piece, _ in moves), default=0)
+    return Group(*(_line(model, set_cell_size(visible(piece), widest), scores) for piece, scores in moves))
 
 
 def legend(names: Sequence[str]) -> Text:
@@ -52,4 +54,4 @@ def _widths(scores: Sequence[float]) -> list[int]:
     for score in scores:
         total += score
         borders.append(round(total * _WIDTH))
-    return [right - left for left, right in zip(borders, borders[1:], strict=False)]
+    return [right - left for left, right in itertools.pairwise(borders)]

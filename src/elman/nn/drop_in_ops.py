@@ -51,12 +51,30 @@ def _kernel(
     numbers = (bias, layers, 0.0, train, bidirectional)
     with _autocast(x, autocast):
         if batch_sizes is None:
-            return list(KERNELS[mode](x, state, list(weights), *numbers, False))
-        return list(KERNELS[mode](x, batch_sizes, state, list(weights), *numbers))
+            results = KERNELS[mode](x, state, list(weights), *numbers, False)
+        else:
+            results = KERNELS[mode](x, batch_sizes, state, list(weights), *numbers)
+    dtypes = _dtypes(mode, x, batch_sizes is not None, hx, autocast)
+    return [result.to(dtype) for result, dtype in zip(results, dtypes, strict=True)]
+
+
+def _dtypes(
+    mode: str, x: Tensor, packed: bool, hx: Sequence[Tensor], autocast: torch.dtype | None
+) -> list[torch.dtype]:
+    # Of the output and the final states. On the CPU torch's autocast covers every step of the RNN, of the GRU only
+    # the products, of the LSTM what its kernel does; which kernel may depend on the processor and on the lengths,
+    # which a graph cannot know, so that the results are brought to these.
+    if autocast is None or x.dtype == torch.float64:
+        return [x.dtype] * (1 + len(hx))
+    if x.device.type != "cpu" or mode.startswith("RNN"):
+        return [autocast] * (1 + len(hx))
+    if mode == "LSTM" and hx[0].shape[-1] != hx[1].shape[-1]:
+        return [autocast, autocast, x.dtype]
+    return [x.dtype if packed or mode == "GRU" else autocast] * (1 + len(hx))
 
 
 def _own_memory(tensors: Sequence[Tensor]) -> list[Tensor]:
-    # An operation's results must not share memory: the gradients of the two biases are often one tensor.
+    # An operation's results must not share memory, and a kernel may return pieces of one buffer (cuDNN does).
     seen: set[int] = set()
     separate = []
     for tensor in tensors:
@@ -81,12 +99,10 @@ def _sequence_shapes(
 ) -> list[Tensor]:
     _, _, bidirectional, _, autocast = settings
     width = hx[0].shape[-1] * (2 if bidirectional else 1)
-    # torch's CPU autocast rules cover every step of RNN and LSTM, but of GRU only the products.
-    kept = autocast is None or x.dtype == torch.float64 or (mode == "GRU" and x.device.type == "cpu")
-    dtype = x.dtype if kept else autocast
+    output, *finals = _dtypes(mode, x, batch_sizes is not None, hx, autocast)
     return [
-        x.new_empty((*x.shape[:-1], width), dtype=dtype),
-        *(state.new_empty(state.shape, dtype=dtype) for state in hx),
+        x.new_empty((*x.shape[:-1], width), dtype=output),
+        *(state.new_empty(state.shape, dtype=dtype) for state, dtype in zip(hx, finals, strict=True)),
     ]
 
 

@@ -19,6 +19,7 @@ from elman.models import ManyToOne
 from elman.nn import Recurrent
 from elman.recipes.baselines import Rows
 from elman.recipes.text_model import TextModel
+from elman.recipes.text_recipe import TextRecipe
 
 # ---- choices -------------------------------------------------------------------------------------------------
 CELLS = {"plain RNN": "rnn", "LSTM": "lstm"}
@@ -91,6 +92,19 @@ def compare_gradients(model: TextModel, train: Rows, test: Rows, *, steps: int =
             network, x, None, lambda scores: cross_entropy(scores, targets, reduction="none")
         )[0]
     return Comparison(curves, len(long))
+
+
+def rows_of(model: TextModel) -> tuple[Rows, Rows]:
+    """The training and the test part that a model of a text recipe's own data was trained beside.
+
+    Raises:
+        UserError: the model was trained by another recipe, or on other data.
+    """
+    recipe, about = model.recipe, model.config["data"]
+    if not isinstance(recipe, TextRecipe) or not about["own"]:
+        raise UserError("only the rows of a recipe's own data can be had again", where=model.folder)
+    prepared = recipe._parts(recipe.default_data(), about["text"], about["label"], model.settings, True)
+    return prepared.rows(prepared.parts.train), prepared.rows(prepared.parts.test)
 
 
 def _network(model: TextModel, cell: str, seed: int) -> ManyToOne:

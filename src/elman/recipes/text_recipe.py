@@ -115,7 +115,7 @@ class TextRecipe(Recipe):
             _validation(model, parts["validation"]),
             settings.train,
             request.out,
-            about={"data": prepared.fingerprint(), "settings": settings.model_dump(exclude={"train"})},
+            about={"the data": prepared.fingerprint(), **_meaning(settings)},
             resume=request.resume,
             progress=request.progress,
         )
@@ -280,6 +280,11 @@ def _checked(folder: ModelFolder) -> _Config:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"config.json: {key}: {first['msg']}", where=folder.path) from error
+
+
+def _meaning(settings: Settings) -> dict[str, Any]:
+    """The settings that make a run what it is, besides those of the loop, by dotted key."""
+    return {name: value for name, value, _ in described(settings) if not name.startswith("train.")}
 
 
 def _column(table: Table, given: str | None, trained: str) -> str | None:

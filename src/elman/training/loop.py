@@ -61,6 +61,7 @@ def fit(
     settings: TrainSettings,
     out: str | Path,
     *,
+    about: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
 ) -> Fitted:
@@ -78,6 +79,8 @@ def fit(
             one's numbers count. It must give `settings.watch`.
         settings: what to do.
         out: the run's folder.
+        about: whatever else makes this run what it is, such as a hash of its data; JSON values. A run is only
+            resumed with the same.
         resume: go on with the run in `out`; without one there, start from the beginning.
         progress: told what happens; by default a bar on a terminal and plain lines elsewhere, on standard error.
 
@@ -98,6 +101,7 @@ def fit(
         raise UserError("training needs at least one batch", found="none", fix="give more training rows")
     before = dict(model.__dict__)
     run = _Run(model, batches, validate, settings, Path(out).resolve(), progress)
+    run.about = dict(about or {})
     try:
         if run.begin(loss, resume):
             with StopRequest() as stop:
@@ -124,6 +128,7 @@ class _Run(Generic[B]):
         progress: Progress | None,
     ) -> None:
         self.standing = Standing()
+        self.about: dict[str, Any] = {}
         self._model, self._batches, self._validate = model, batches, validate
         self._settings, self._out = settings, out
         self._best: dict[str, Tensor] = {}
@@ -136,7 +141,10 @@ class _Run(Generic[B]):
 
     def begin(self, loss: Callable[[nn.Module, B], Tensor], resume: bool) -> bool:
         """Claim the folder, prepare, stand where the run stood; returns whether there is something left to do."""
-        self._identity = identity(self._settings, self._accelerator, len(self._batches))
+        self._identity = {
+            **self.about,
+            **identity(self._settings, self._accelerator, len(self._batches)),
+        }
         saved = claim(self._out, resume, self._accelerator, self._progress)
         if saved is not None:
             refuse_another_run(saved, self._identity, self._model.state_dict(), self._out)

@@ -1,0 +1,117 @@
+"""The program around the verbs: help, version, exit codes, streams."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import run
+
+import elman
+from elman.cli import main
+from elman.cli.console import results, visible
+
+VERBS = ("recipes", "train", "evaluate", "predict", "demo", "doctor", "data")
+HEAVY = "torch sklearn pydantic tokenizers numpy matplotlib accelerate pandas rich"
+
+
+def test_help_of_every_verb_imports_nothing_heavy():
+    program = (
+        "import sys; from elman.cli import main\n"
+        f"assert all(main([*verb, '--help']) == 0 for verb in [[]] + [[v] for v in {VERBS}])\n"
+        f"print('heavy:', set(sys.modules) & set('{HEAVY}'.split()))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1] == "heavy: set()", done
+    for verb in VERBS:
+        assert f"  {verb} " in done.stdout
+        assert f"elman {verb}" in done.stdout  # an example of each
+
+
+def test_help_takes_less_than_300_ms_of_one_core():
+    taken = []
+    for _ in range(3):
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, "-m", "elman", "--help"], check=True, capture_output=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    assert min(taken) < 0.3, taken
+
+
+def test_version():
+    assert run("--version").out == f"{elman.__version__}\n"
+
+
+@pytest.mark.parametrize("arguments", [["tran"], ["train"], ["doctor", "--jsn"]])
+def test_usage_errors_exit_2(arguments):
+    result = run(*arguments)
+    assert (result.code, result.out) == (2, "") and "Usage: elman" in result.err
+
+
+def test_ctrl_c_exits_130(monkeypatch):
+    monkeypatch.setattr("elman.recipes.get", _raising(KeyboardInterrupt()))
+    result = run("recipes", "sentiment")
+    assert (result.code, result.out, result.err.strip()) == (130, "", "")
+
+
+def test_a_stopped_training_says_how_to_go_on(monkeypatch):
+    from elman.training import Interrupted
+
+    monkeypatch.setattr("elman.recipes.get", _raising(Interrupted("stopped at step 7", fix="go on with --resume")))
+    run("recipes", "sentiment").refused("stopped at step 7; go on with --resume")
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    monkeypatch.setattr("elman.recipes.get", _raising(ZeroDivisionError("a bug")))
+    with pytest.raises(ZeroDivisionError, match="a bug"):
+        run("recipes", "sentiment")
+
+
+@pytest.mark.parametrize("arguments", [["recipes", "--json"], ["recipes"], ["--help"]])
+def test_a_reader_that_goes_away_ends_it_quietly(arguments, monkeypatch, capfd):
+    reader, writer = os.pipe()
+    os.close(reader)
+    monkeypatch.setattr(sys, "stdout", os.fdopen(writer, "w"))
+    try:
+        code = main(arguments)
+    except SystemExit as end:
+        code = end.code
+    assert code == 1
+    sys.stdout.flush()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("quiet", [True, False])
+def test_colours_only_on_a_terminal_and_never_with_no_color(quiet, monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_COMPATIBLE"):
+        monkeypatch.delenv(name, raising=False)
+    if quiet:
+        monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    console = results()
+    with console.capture() as shown:
+        console.print("x", style="red")
+    assert ("\x1b[31m" in shown.get()) is not quiet
+    assert "\x1b" not in run("recipes").out
+
+
+def test_errors_show_brackets_and_write_out_what_steers_a_terminal():
+    run("recipes", "[bold]x\x1b[2J").refused("[bold]x", "\\x1b[2J")
+    assert visible("é\n\udc80\t") == "é\n\\udc80\\t"
+
+
+def test_the_long_line_of_an_error_is_not_cut(tmp_path: Path):
+    name = "a" * 200
+    run("evaluate", tmp_path / name).refused(f"{name}: no such folder")
+
+
+def _raising(error: BaseException):
+    def raises(*_: object) -> None:
+        raise error
+
+    return raises

@@ -1,0 +1,205 @@
+"""Recipes: settings, baselines, training on rows of one's own, and the model that comes back from its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import elman
+from elman import recipes
+from elman.data import Labels, Table
+from elman.errors import UserError
+from elman.recipes.baselines import Rows, measure_baselines
+from elman.recipes.measures import measure
+from elman.recipes.settings import changed, from_assignments, from_file
+from elman.training import Silent
+
+GOOD = ["lovely", "great", "fine", "charming"]
+BAD = ["awful", "dull", "poor", "tedious"]
+THINGS = ["film", "story", "meal", "place", "tune"]
+TINY = {
+    "model.hidden_size": 8,
+    "model.embedding_size": 8,
+    "model.dropout": 0.0,
+    "train.epochs": 4,
+    "train.batch_size": 8,
+    "train.learning_rate": 0.02,
+    "train.device": "cpu",
+    "train.track": "none",
+}
+
+
+def rows(label=lambda good: "good" if good else "bad") -> dict[str, list[Any]]:
+    pairs = [(f"a {word} {thing} it was", word in GOOD) for word in GOOD + BAD for thing in THINGS]
+    return {"review": [t for t, _ in pairs], "verdict": [label(g) for _, g in pairs]}
+
+
+def trained(out: Path, data: Any, **options: Any) -> recipes.Trained:
+    settings = {**TINY, **options.pop("settings", {})}
+    return elman.train("sentiment", data, out=out, settings=settings, progress=Silent(), **options)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> recipes.Trained:
+    return trained(tmp_path_factory.mktemp("runs") / "model", rows(), text="review", label="verdict")
+
+
+def test_learns_rows_of_ones_own_and_beats_the_majority(model: recipes.Trained) -> None:
+    test, baselines = model.metrics["test"], model.metrics["baselines"]
+    assert set(baselines) == {"majority", "naive_bayes", "logistic_regression"}
+    assert test["accuracy"] > baselines["majority"]["accuracy"]
+    assert test["rows"] == sum(map(sum, test["confusion"])) == 8
+    assert json.loads((model.folder / "metrics.json").read_text()) == model.metrics
+
+
+def test_the_model_folder_gives_the_same_model(model: recipes.Trained) -> None:
+    loaded, texts = elman.load(model.folder), ["a lovely film it was", "a dull tune", ""]
+    assert loaded.probabilities(texts) == model.model.probabilities(texts)
+    assert loaded.predict(texts[:2]) == ["good", "bad"]
+    assert sum(loaded.probabilities(texts)[2].values()) == pytest.approx(1)
+    assert loaded.predict([]) == []
+    assert {p.name for p in model.folder.iterdir()} >= {
+        "model.safetensors", "config.json", "tokenizer.json", "metrics.json", "metrics.jsonl",
+    }  # fmt: skip
+
+
+def test_the_verdict_moves_word_by_word_and_ends_at_the_verdict(model: recipes.Trained) -> None:
+    words = model.model.over_words("A lovely film")
+    assert [word for word, _ in words] == ["A", "lovely", "film"]
+    last = dict(zip(model.model.labels.names, words[-1][1], strict=True))
+    assert last == pytest.approx(model.model.probabilities(["A lovely film"])[0])
+
+
+def test_evaluates_on_other_rows_and_refuses_what_it_cannot_measure(model: recipes.Trained) -> None:
+    loaded = elman.load(model.folder)
+    measured = loaded.evaluate({"review": ["a great film", "a poor film"], "verdict": ["good", "bad"]})
+    assert measured["rows"] == 2
+    with pytest.raises(UserError, match=r"trained on a table in memory.*--data"):
+        loaded.evaluate()
+    with pytest.raises(UserError, match=r"must be one of the classes trained on: bad, good.*'ugly'"):
+        loaded.evaluate({"review": ["a great film"], "verdict": ["ugly"]})
+
+
+def test_evaluates_on_the_test_part_of_its_file_until_the_file_changes(tmp_path: Path) -> None:
+    path, data = tmp_path / "rows.csv", rows()
+    lines = [f"{t},{v}" for t, v in zip(data["review"], data["verdict"], strict=True)]
+    path.write_text("\n".join(["review,verdict", *lines]))
+    run = trained(tmp_path / "run", str(path))
+    assert elman.load(run.folder).evaluate() == run.metrics["test"]
+    path.write_text("\n".join(["review,verdict", *lines[1:], "a fine day,good"]))
+    with pytest.raises(UserError, match="no longer what this model was trained beside"):
+        elman.load(run.folder).evaluate()
+
+
+def test_numbers_are_a_regression(tmp_path: Path) -> None:
+    numbers = iter(range(1000))
+    run = trained(
+        tmp_path / "run",
+        rows(lambda good: (10.0 if good else 2.0) + next(numbers) / 1000),
+        settings={"train.epochs": 10},
+    )
+    assert set(run.metrics["test"]) == {"rmse", "mae", "r2", "rows"}
+    assert run.metrics["test"]["rmse"] < run.metrics["baselines"]["mean"]["rmse"]
+    good, bad = elman.load(run.folder).predict(["a lovely film it was", "a dull film it was"])
+    assert good > 6 > bad
+    with pytest.raises(ValueError, match="probabilities are for classes"):
+        run.model.probabilities(["a film"])
+
+
+def test_a_finished_run_is_not_overwritten_and_resumes_as_itself(tmp_path: Path) -> None:
+    run = trained(tmp_path / "run", rows())
+    with pytest.raises(UserError, match="already holds a run"):
+        trained(tmp_path / "run", rows())
+    again = trained(tmp_path / "run", rows(), resume=True)
+    assert again.metrics["test"] == run.metrics["test"]
+    other = rows()
+    other["review"][0] = "another text"
+    with pytest.raises(UserError, match="the data differs from the run being resumed"):
+        trained(tmp_path / "run", other, resume=True)
+    with pytest.raises(UserError, match="model.dropout differs from the run being resumed: 0.0 then"):
+        trained(tmp_path / "run", rows(), resume=True, settings={"model.dropout": 0.1})
+
+
+def test_plan_says_what_would_run_and_writes_nothing(tmp_path: Path) -> None:
+    recipe = recipes.get("sentiment")
+    request = recipes.Request(tmp_path / "run", changed(recipe.settings, TINY), Silent(), rows())
+    plan = dict(recipe.plan(request))
+    assert plan["labels"] == "bad 20, good 20"
+    assert plan["model.hidden_size"] == "8"
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_come_from_defaults_file_and_assignments(tmp_path: Path) -> None:
+    file = tmp_path / "settings.toml"
+    file.write_text("[train]\nepochs = 3\n[model]\ncell = 'lstm'\n")
+    settings = changed(recipes.get("sentiment").settings, from_file(file))
+    settings = changed(settings, from_assignments(["train.epochs=5", "train.clip=none"]))
+    assert (settings.train.epochs, settings.train.clip, settings.model.cell) == (5, None, "lstm")
+
+
+@pytest.mark.parametrize(
+    ("assignment", "words"),
+    [
+        ("modle.cell=gru", "no setting 'modle.cell'; did you mean 'model.cell'?"),
+        ("model.cell", "changed by key=value; found: model.cell"),
+        ("train.epochs=many", "train.epochs: .*integer.*found: 'many'"),
+        ("train.epochs=0", "train.epochs: .*greater than or equal to 1"),
+        ("train.learning_rate=NaN", "train.learning_rate: .*finite"),
+        ("model=gru", "no setting 'model'"),
+    ],
+)
+def test_wrong_settings_are_named(assignment: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        changed(recipes.get("sentiment").settings, from_assignments([assignment]))
+
+
+def test_measures_by_hand() -> None:
+    labels = Labels("classes", ("a", "b", "c"))
+    got = measure(labels, [0, 0, 1, 1], [0, 1, 1, 1])
+    assert got["accuracy"] == 0.75
+    assert got["macro_f1"] == pytest.approx((2 / 3 + 4 / 5) / 2)
+    assert got["confusion"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
+    numbers = measure(Labels("numbers"), [1.0, 3.0], [2.0, 3.0])
+    assert (numbers["mae"], numbers["r2"]) == (0.5, 0.5)
+
+
+def test_baselines_by_hand_and_without_words() -> None:
+    labels = Labels("classes", ("bad", "good"))
+    train = Rows(["dull film", "great film", "great tune"], [0, 1, 1])
+    got = measure_baselines(labels, train, Rows(["dull dull", "great"], [0, 1]), {})
+    assert got["majority"]["accuracy"] == 0.5
+    assert got["naive_bayes"]["accuracy"] == 1.0
+    marks = Rows(["!", "?", "?"], [0, 1, 1])
+    assert "left_out" in measure_baselines(labels, marks, marks, {})["naive_bayes"]
+
+
+def test_free_folders_are_numbered(tmp_path: Path) -> None:
+    assert recipes.free_folder("sentiment", tmp_path) == tmp_path / "sentiment"
+    (tmp_path / "sentiment").mkdir()
+    (tmp_path / "sentiment-2").mkdir()
+    assert recipes.free_folder("sentiment", tmp_path) == tmp_path / "sentiment-3"
+
+
+def test_a_group_column_keeps_its_rows_together(tmp_path: Path) -> None:
+    data = {**rows(), "who": [str(i // 4) for i in range(40)]}
+    recipe = recipes.get("sentiment")
+    settings = changed(recipe.settings, {**TINY, "data.group": "who"})
+    prepared = recipe._prepare(recipes.Request(tmp_path / "run", settings, Silent(), data, label="verdict"))
+    where = {row: name for name, part in prepared.parts._asdict().items() for row in part}
+    assert all(len({where[row] for row in range(4 * g, 4 * g + 4)}) == 1 for g in range(10))
+
+
+def test_unknown_recipes_and_foreign_folders_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="did you mean 'sentiment'"):
+        elman.train("sentimnet")
+    with pytest.raises(UserError, match="--out"):
+        elman.train("sentiment", resume=True)
+    with pytest.raises(UserError):
+        elman.load(tmp_path)
+
+
+def test_a_table_is_taken_as_it_is(tmp_path: Path) -> None:
+    assert trained(tmp_path / "run", Table(rows(), "rows")).metrics["test"]["rows"] == 8
