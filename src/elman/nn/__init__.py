@@ -2,8 +2,23 @@
 
 from __future__ import annotations
 
+from elman.nn.convert import convert, revert
+from elman.nn.drop_in import GRU, LSTM, RNN
+from elman.nn.drop_in_cells import GRUCell, LSTMCell, RNNCell
 from elman.nn.explanation import explain
 from elman.nn.pooling import Pooling
 from elman.nn.recurrent import Recurrent
 
-__all__ = ["Pooling", "Recurrent", "explain"]
+__all__ = [
+    "GRU",
+    "GRUCell",
+    "LSTM",
+    "LSTMCell",
+    "Pooling",
+    "RNN",
+    "RNNCell",
+    "Recurrent",
+    "convert",
+    "explain",
+    "revert",
+]

@@ -53,7 +53,7 @@ class Fitted:
     history: list[dict[str, Any]]
 
 
-def fit(
+def fit(  # noqa: PLR0913 - what a run is made of
     model: nn.Module,
     loss: Callable[[nn.Module, B], Tensor],
     batches: Batches[B],
