@@ -9,7 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: install demo test lint check kill-test lock clean
+.PHONY: install demo test lint kill-test targets bench lock clean
 
 install: $(STAMP)
 
@@ -34,6 +34,15 @@ lint: install
 
 test: lint
 	$(BIN)/pytest
+
+kill-test: install  # 200 runs killed at random moments and resumed; minutes
+	ELMAN_KILLS=200 $(BIN)/pytest tests/training/test_training_kill.py
+
+targets: install  # the recipes' promised figures, measured over seeds; writes benchmarks/results; minutes
+	$(BIN)/python benchmarks/sentiment.py
+
+bench: install  # the drop-ins beside the classes they replace; writes benchmarks/results; minutes
+	$(BIN)/python benchmarks/drop_in.py
 
 lock: install
 	$(BIN)/pip freeze --exclude-editable --exclude elman | sed 's/+cpu//' > .constraints.new

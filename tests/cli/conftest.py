@@ -14,7 +14,7 @@ import pytest
 
 from elman.cli import main
 
-TINY = ("model.hidden_size=8", "model.embedding_size=8", "train.epochs=1", "train.track=none")
+TINY = ("model.hidden_size=8", "model.embedding_size=8", "train.epochs=1", 'train.track="none"')
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import reviews, run, train, write_csv
 
+from conftest import reviews, run, train, write_csv
 from elman.data.fetch import subprocess as fetching
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import run, train
 
 import elman
+from conftest import run, train
 from elman.data import DATASETS
 from elman.engine.backends import RUNS
 
@@ -48,7 +48,7 @@ def test_train_chooses_a_free_folder_and_json_names_it(reviews_csv, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "sentiment").mkdir(parents=True)
     (tmp_path / "tiny.toml").write_text("[model]\nhidden_size = 9\ncell = 'rnn'\n[train]\nepochs = 1\n")
-    changes = ["--config", "tiny.toml", "--set", "model.hidden_size=8", "--set", "train.track=none"]
+    changes = ["--config", "tiny.toml", "--set", "model.hidden_size=8", "--set", 'train.track="none"']
     result = run("train", "sentiment", "--data", reviews_csv, *changes, "--json")
     told = json.loads(result.out)
     assert Path(told["folder"]) == tmp_path / "runs" / "sentiment-2"
@@ -120,7 +120,7 @@ def test_a_table_comes_back_with_its_columns_and_the_answers(model, reviews_csv,
     out = tmp_path / "predictions.csv"
     result = run("predict", model, "--data", reviews_csv, "--out", out)
     assert (result.code, result.out) == (0, "")
-    before, after = (list(csv.DictReader(path.open(newline=""))) for path in (reviews_csv, out))
+    before, after = (list(csv.DictReader(io.StringIO(path.read_text()))) for path in (reviews_csv, out))
     assert list(after[0]) == ["id", "text", "label", "prediction", "probability_bad", "probability_good"]
     assert [{name: row[name] for name in before[0]} for row in after] == before
     assert [row["prediction"] for row in after] == elman.load(model).predict([row["text"] for row in before])

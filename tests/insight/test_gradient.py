@@ -113,13 +113,21 @@ def test_scores_are_those_of_the_model(cell, pooling):
 
 
 def test_embedded_tokens_and_dropout_as_the_model_stands():
-    model = ManyToOne(Recurrent("gru", 5, 4), 3, encoder=nn.Embedding(9, 5), dropout=0.9)
-    tokens = torch.randint(9, (4, 7))
-    once, again = (gradient_by_distance(model, tokens, LENGTHS, row_losses) for _ in range(2))
-    assert not torch.equal(once.nan_to_num(), again.nan_to_num())
-    model.eval()
-    once, again = (gradient_by_distance(model, tokens, LENGTHS, row_losses) for _ in range(2))
-    assert torch.equal(once, again)
+    model = ManyToOne(Recurrent("gru", 5, 4, 2, dropout=0.5), 3, encoder=nn.Embedding(9, 5), dropout=0.5)
+    tokens, seen = torch.randint(9, (4, 7)), []
+    for mode in (True, False):
+        model.train(mode)
+        torch.manual_seed(3)
+        gradient_by_distance(model, tokens, LENGTHS, lambda scores: [seen.append(scores), row_losses(scores)][1])
+        torch.manual_seed(3)
+        torch.testing.assert_close(seen[-1], model(tokens, LENGTHS))
+
+
+def test_a_model_bound_to_another_backend_is_measured_by_its_definition():
+    model, x = random_model(backend="torch")
+    expected = gradient_by_distance(model, x, LENGTHS, row_losses)
+    model.recurrent.backend = "auto"
+    assert torch.equal(gradient_by_distance(model, x, LENGTHS, row_losses), expected)
 
 
 def test_model_is_left_as_it_was_and_no_state_is_kept():

@@ -14,6 +14,7 @@ from torch import nn
 from elman.cells.gru import GRU
 from elman.cells.lstm import LSTM, ProjectedLSTM
 from elman.cells.rnn import RNN
+from elman.nn import LSTM as LSTMDropIn
 from elman.nn import Recurrent, explain
 from tolerances import assert_equal
 
@@ -218,8 +219,17 @@ def test_explain_says_what_runs_and_why() -> None:
     ]
     resets = torch.zeros(1, 4, dtype=torch.bool)
     assert "eager (torch's kernels know no resets inside a sequence)" in explain(model, x, resets=resets)
-    with pytest.raises(TypeError, match=r"Linear holds no recurrent layer of Elman"):
+    with pytest.raises(TypeError, match=r"Linear holds no recurrent layer"):
         explain(nn.Linear(1, 1), x)
+
+
+def test_explain_covers_the_drop_ins_and_what_is_not_converted() -> None:
+    chosen = LSTMDropIn(2, 3)
+    chosen.backend = "eager"
+    model = nn.ModuleDict({"a": LSTMDropIn(2, 3), "b": chosen, "c": nn.GRUCell(2, 3)})
+    a, b, c = explain(model, torch.zeros(1, 4, 2)).splitlines()
+    assert (a, b) == ("a: torch (torch has kernels for LSTM)", "b: eager (asked for by name)")
+    assert c.startswith("c: not Elman's but torch.nn.modules.rnn.GRUCell")
 
 
 def test_a_backend_asked_for_by_name_that_cannot_run_says_why() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from elman.nn.convert import convert, revert
+from elman.nn.conversion import convert, revert
 from elman.nn.drop_in import GRU, LSTM, RNN
 from elman.nn.drop_in_cells import GRUCell, LSTMCell, RNNCell
 from elman.nn.explanation import explain

@@ -8,7 +8,7 @@ every new length compiles again. As an operation it is one node whatever the len
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -35,7 +35,7 @@ _library.define(f"torch_sequence_backward(Tensor[] gradients, {_ARGUMENTS}) -> T
 
 def _autocast(x: Tensor, dtype: torch.dtype | None) -> AbstractContextManager[Any]:
     # Compiled code runs outside the autocast region it was traced in: the operation carries the dtype along.
-    return torch.autocast(x.device.type, dtype=dtype, enabled=dtype is not None)
+    return nullcontext() if dtype is None else torch.autocast(x.device.type, dtype=dtype)
 
 
 def _kernel(

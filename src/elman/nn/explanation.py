@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from elman.nn.drop_in import DropIn
+from elman.nn.drop_in_cells import DropInCell
 from elman.nn.recurrent import Recurrent
 
 
@@ -16,21 +18,36 @@ def explain(model: nn.Module, x: Tensor, *, resets: Tensor | None = None) -> str
         resets: as given to the layer.
 
     Raises:
-        TypeError: there is no recurrent layer of Elman in the model.
+        TypeError: there is no recurrent layer in the model.
+        ValueError: a layer asks by name for a backend that cannot run.
 
     Example:
         >>> import torch
         >>> explain(Recurrent("gru", 3, 5), torch.zeros(2, 7, 3))
         'Recurrent layer 0: torch (torch has kernels for GRU)'
     """
-    lines = []
-    for name, module in model.named_modules():
-        if isinstance(module, Recurrent):
-            for part, choice in module.explain(x, resets=resets):
-                where = f"{name or type(module).__name__} {part}"
-                lines.append(f"{where}: {choice.backend} ({choice.reason})")
+    lines = [
+        f"{name or type(module).__name__}{line}"
+        for name, module in model.named_modules()
+        for line in _lines(module, x, resets)
+    ]
     if not lines:
-        raise TypeError(
-            f"{type(model).__name__} holds no recurrent layer of Elman; elman.convert(model) puts them in"
-        )
+        raise TypeError(f"{type(model).__name__} holds no recurrent layer")
     return "\n".join(lines)
+
+
+def _lines(module: nn.Module, x: Tensor, resets: Tensor | None) -> list[str]:
+    if isinstance(module, Recurrent):
+        choices = module.explain(x, resets=resets)
+        return [f" {part}: {choice.backend} ({choice.reason})" for part, choice in choices]
+    if isinstance(module, DropIn | DropInCell):
+        if module.backend == "eager":
+            return [": eager (asked for by name)"]
+        reason = (
+            "asked for by name" if module.backend == "torch" else f"torch has kernels for {type(module).__name__}"
+        )
+        return [f": torch ({reason})"]
+    if isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        kind = f"{type(module).__module__}.{type(module).__name__}"
+        return [f": not Elman's but {kind} (elman.convert(model) swaps torch.nn's own classes)"]
+    return []

@@ -27,8 +27,7 @@ SIZE = 64  # of the embedding and of the state
 BATCH_SIZE = 32
 LEARNING_RATE = 2e-3
 LARGEST_NORM = 1.0  # of a step's gradient
-LONG, MOST_ROWS = 25, 256  # words of a text that is measured with, and such texts at most
-SMALL = 0.01  # of its value at the end: what counts as vanished
+LONG, MOST_ROWS = 30, 256  # pieces of a text that is measured with, and such texts at most
 # --------------------------------------------------------------------------------------------------------------
 
 
@@ -44,25 +43,29 @@ class Comparison:
     curves: Mapping[str, Tensor]
     rows: int
 
-    def reach(self, name: str) -> int | None:
-        """The first distance at which the gradient is at most 1 % of its value at the end; None: at none.
+    def shrinks(self, name: str) -> float:
+        """How many times smaller the gradient is at the largest distance than at distance 1.
+
+        Not than at 0: the loss reads the last state directly, and an LSTM passes on most of what it remembers
+        beside that state. From 1 on, a network differs from step to step by its recurrence alone.
 
         Example:
-            >>> Comparison({"RNN": torch.tensor([1.0, 0.1, 0.01])}, rows=1).reach("RNN")
-            2
+            >>> Comparison({"RNN": torch.tensor([1.0, 0.5, 0.25, 0.125])}, rows=1).shrinks("RNN")
+            4.0
         """
         curve = self.curves[name]
-        small = (curve <= SMALL * curve[0]).nonzero()
-        return int(small[0]) if len(small) else None
+        return float(curve[1] / curve[-1])
 
     def sentence(self) -> str:
-        """What the curves show, in numbers."""
-        parts = []
-        for name, curve in self.curves.items():
-            steps, last = self.reach(name), len(curve) - 1
-            left = f"{float(curve[last] / curve[0]):.0%}"
-            parts.append(f"{name}: {f'{steps} steps back' if steps else f'not within {last} steps ({left} left)'}")
-        return f"the gradient falls to {SMALL:.0%} of its value at the last word - " + "; ".join(parts)
+        """What the curves show, in numbers.
+
+        Example:
+            >>> Comparison({"RNN": torch.tensor([1.0, 0.5, 0.25, 0.125])}, rows=1).sentence()
+            'from 1 to 3 steps before the end, the gradient becomes 4.0 times smaller in the RNN'
+        """
+        steps = max(len(curve) for curve in self.curves.values()) - 1
+        found = " and ".join(f"{self.shrinks(name):.1f} times smaller in the {name}" for name in self.curves)
+        return f"from 1 to {steps} steps before the end, the gradient becomes {found}"
 
 
 def compare_gradients(model: TextModel, train: Rows, test: Rows, *, steps: int = 400, seed: int = 0) -> Comparison:
@@ -71,8 +74,8 @@ def compare_gradients(model: TextModel, train: Rows, test: Rows, *, steps: int =
     Args:
         model: whose vocabulary and classes are used; it is not changed.
         train: what both are trained on.
-        test: whose texts of 25 words or more are measured with, each up to its 25th word, so that every
-            distance is a mean of the same texts.
+        test: whose texts of 30 pieces or more are measured with, each up to its 30th, so that every distance is
+            a mean of the same texts.
         steps: batches each is trained on.
         seed: of the first weights and of the batches.
 
@@ -82,7 +85,7 @@ def compare_gradients(model: TextModel, train: Rows, test: Rows, *, steps: int =
     encoded = model.encode(test.texts)
     long = [row for row, sequence in enumerate(encoded) if len(sequence) >= LONG][:MOST_ROWS]
     if not long:
-        raise UserError(f"the picture needs a text of {LONG} words or more", where="test part", found="none")
+        raise UserError(f"the picture needs a text of {LONG} pieces or more", where="test part", found="none")
     x = torch.tensor([encoded[row][:LONG] for row in long])
     targets = torch.tensor([int(test.targets[row]) for row in long])
     sequences, curves = model.encode(train.texts), {}

@@ -16,7 +16,7 @@ from torch.nn.utils import parametrizations
 from torch.utils._pytree import tree_leaves
 
 from elman.nn import drop_in, drop_in_cells
-from elman.nn.convert import convert, report, revert
+from elman.nn.conversion import convert, report, revert
 
 KINDS = ["RNN", "LSTM", "GRU", "RNNCell", "LSTMCell", "GRUCell"]
 
@@ -231,7 +231,7 @@ def test_a_model_of_lightning(tmp_path):
 
 
 def test_examples_in_the_docstrings_run():
-    module = importlib.import_module("elman.nn.convert")
+    module = importlib.import_module("elman.nn.conversion")
     outcome = doctest.testmod(module)
     assert outcome.attempted > 0
     assert outcome.failed == 0
