@@ -9,10 +9,7 @@ and the table the smallest median of several processes, so that a busy machine d
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -21,6 +18,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from machine import machine
 from torch import nn
 from torch.utils._pytree import tree_leaves
 
@@ -86,23 +84,6 @@ def measure(seconds: float) -> None:
     sys.stdout.write(json.dumps(found))
 
 
-def machine() -> dict[str, object]:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
-    return {
-        "cpu": model or platform.processor(),
-        "cores": os.cpu_count(),
-        "threads": 1,
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "commit": commit.stdout.strip() if commit.returncode == 0 else None,
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--processes", type=int, default=3)
@@ -129,7 +110,7 @@ def main() -> None:
     print(f"ratio: median {statistics.median(ratios):.3f}, worst {max(ratios):.3f}")
     if not options.quick:
         RESULTS.parent.mkdir(exist_ok=True)
-        RESULTS.write_text(json.dumps({"machine": machine(), "cases": rows}, indent=1) + "\n")
+        RESULTS.write_text(json.dumps({"machine": {**machine(), "threads": 1}, "cases": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

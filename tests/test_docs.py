@@ -127,7 +127,7 @@ def test_few_blocks_are_not_run_and_none_hides_behind_another_name():
     blocks = [block for page in PAGES for block in blocks_of(page)]
     fences = sum(len(re.findall(r"^ *```", page.read_text("utf-8"), re.M)) for page in PAGES)
     assert fences == 2 * len(blocks)
-    assert {b.language for b in blocks} <= {"python", "console", "bash", "text", "toml", "json", "csv", ""}
+    assert {b.language for b in blocks} <= {"python", "console", "bash", "text", "toml", "json", "csv", "math", ""}
     assert sum(b.language == "python" and not b.run for b in blocks) <= 5
 
 

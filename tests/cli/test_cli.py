@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli_program import run
 
 import elman
-from conftest import run
 from elman.cli import main
 from elman.cli.console import results, visible
 
@@ -54,8 +54,9 @@ def test_usage_errors_exit_2(arguments):
     assert (result.code, result.out) == (2, "") and "Usage: elman" in result.err
 
 
-def test_ctrl_c_exits_130(monkeypatch):
-    monkeypatch.setattr("elman.recipes.get", _raising(KeyboardInterrupt()))
+@pytest.mark.parametrize("place", ["elman.recipes.get", "elman.cli._command"])
+def test_ctrl_c_exits_130(monkeypatch, place):
+    monkeypatch.setattr(place, _raising(KeyboardInterrupt()))
     result = run("recipes", "sentiment")
     assert (result.code, result.out, result.err.strip()) == (130, "", "")
 
@@ -67,6 +68,24 @@ def test_a_stopped_training_says_how_to_go_on(monkeypatch):
     run("recipes", "sentiment").refused("stopped at step 7; go on with --resume")
 
 
+def test_a_stopped_training_names_the_folder_to_go_on_in(monkeypatch, tmp_path):
+    from elman.training import Interrupted
+
+    def stopped(*_: object, **__: object) -> None:
+        raise Interrupted("stopped at step 7", where="here", fix="go on")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("elman.recipes.text_recipe.TextRecipe.train", stopped)
+    monkeypatch.setattr("elman.data.fetch", lambda name: tmp_path)
+    for arguments, wanted in (
+        (["train", "sentiment"], "the same command and: --out runs/sentiment --resume"),
+        (["demo", "--out", "a b"], "elman train sentiment --out 'a b' --resume"),
+    ):
+        result = run(*arguments)
+        assert result.code == 2
+        assert result.err.splitlines()[-1] == f"error: here: stopped at step 7; go on with {wanted}"
+
+
 def test_a_bug_keeps_its_traceback(monkeypatch):
     monkeypatch.setattr("elman.recipes.get", _raising(ZeroDivisionError("a bug")))
     with pytest.raises(ZeroDivisionError, match="a bug"):
@@ -75,6 +94,16 @@ def test_a_bug_keeps_its_traceback(monkeypatch):
 
 @pytest.mark.parametrize("arguments", [["recipes", "--json"], ["recipes"], ["--help"]])
 def test_a_reader_that_goes_away_ends_it_quietly(arguments, monkeypatch, capfd):
+    _run_without_reader(arguments, monkeypatch)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_reader_of_a_table_that_goes_away_ends_it_quietly(model, reviews_csv, monkeypatch, capfd):
+    _run_without_reader(["predict", str(model), "--data", str(reviews_csv)], monkeypatch)
+    assert capfd.readouterr().err == ""
+
+
+def _run_without_reader(arguments, monkeypatch):
     reader, writer = os.pipe()
     os.close(reader)
     gone = os.fdopen(writer, "w")
@@ -83,7 +112,6 @@ def test_a_reader_that_goes_away_ends_it_quietly(arguments, monkeypatch, capfd):
     monkeypatch.undo()
     with contextlib.suppress(BrokenPipeError):
         gone.close()
-    assert capfd.readouterr().err == ""
 
 
 @pytest.mark.parametrize("quiet", [True, False])
@@ -102,8 +130,14 @@ def test_colours_only_on_a_terminal_and_never_with_no_color(quiet, monkeypatch):
 
 
 def test_errors_show_brackets_and_write_out_what_steers_a_terminal():
-    run("recipes", "[bold]x\x1b[2J").refused("[bold]x", "\\x1b[2J")
+    run("evaluate", "[bold]x\x1b[2J").refused("[bold]x\\x1b[2J: no such folder")
     assert visible("é\n\udc80\t") == "é\n\\udc80\\t"
+
+
+def test_a_terminal_that_cannot_show_a_letter_shows_its_code(tmp_path):
+    run("evaluate", tmp_path / "é").refused("é: no such folder")
+    result = run("evaluate", tmp_path / "é", encoding="ascii")
+    result.refused("\\xe9: no such folder")
 
 
 def test_the_long_line_of_an_error_is_not_cut(tmp_path: Path):

@@ -11,8 +11,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cli_program import reviews, run, train, write_csv
 
-from conftest import reviews, run, train, write_csv
 from elman.data.fetch import subprocess as fetching
 
 
@@ -126,7 +126,6 @@ def test_a_setting_that_does_not_exist(tmp_path):
         ("train.epochs=0", ("--set: train.epochs", "greater than or equal to 1", "found: 0")),
         ("train.epochs=[many]", ("--set: train.epochs", "found: '[many]'")),
         ("model.cell=gro", ("no such cell", "did you mean 'gru'?")),
-        ("model.pooling=men", ("pooling", "'men'")),
     ],
 )
 def test_a_setting_that_cannot_be(tmp_path, change, parts):
@@ -183,6 +182,18 @@ def test_an_earlier_run_is_never_overwritten(untouched, reviews_csv, tmp_path):
 
 def test_resume_needs_a_folder(reviews_csv):
     run("train", "sentiment", "--data", reviews_csv, "--resume").refused("--resume", "--out")
+
+
+def test_several_processes_need_a_folder_and_only_the_first_one_reports(reviews_csv, tmp_path, monkeypatch):
+    monkeypatch.setattr("elman.training.process", lambda: (1, 2))
+    run("train", "sentiment", "--data", reviews_csv).refused("one folder", "found: 2 processes", "--out")
+    monkeypatch.setattr("elman.recipes.text_recipe.TextRecipe.train", lambda *_: None)
+    result = train(reviews_csv, tmp_path / "run", "--json")
+    assert (result.code, result.out, result.err) == (0, "", "")
+
+
+def test_evaluate_takes_columns_of_other_rows_only(model):
+    run("evaluate", model, "--label", "stars").refused("--label", "--data")
 
 
 def test_predict_refuses_what_does_not_go_together(model, reviews_csv):

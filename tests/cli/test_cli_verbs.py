@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from cli_program import run, train
 
 import elman
-from conftest import run, train
 from elman.data import DATASETS
 from elman.engine.backends import RUNS
 
@@ -157,7 +157,8 @@ def test_lines_of_text_and_json_become_json_lines(model, dash):
 def test_each_line_is_answered_before_the_next_is_given(model):
     command = [sys.executable, "-m", "elman", "predict", str(model)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen(command, **pipes, env={**os.environ, "OMP_NUM_THREADS": "1"}) as process:
+    env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with subprocess.Popen(command, **pipes, env={**env, "OMP_NUM_THREADS": "1"}) as process:
         for text in ("one", "two"):
             process.stdin.write(text.encode() + b"\n")
             process.stdin.flush()

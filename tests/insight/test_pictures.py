@@ -75,6 +75,7 @@ def test_unusable_curves_and_paths_are_named(tmp_path):
 
 def test_drawing_leaves_matplotlib_as_it_was_and_needs_no_pyplot(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    monkeypatch.delattr(matplotlib, "pyplot", raising=False)
     before = dict(dict.items(matplotlib.rcParams))
     plot_gradient({"RNN": FADING}, tmp_path / "g.png")
     assert dict(dict.items(matplotlib.rcParams)) == before

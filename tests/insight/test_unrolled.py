@@ -1,8 +1,10 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.patches import Circle, FancyArrowPatch
 from matplotlib.text import Text
 
 from elman.insight import draw_unrolled
@@ -65,15 +67,38 @@ def test_a_letter_has_one_colour(tmp_path, drawn):
 @pytest.mark.parametrize(
     "words", [("yes",), WORDS[:2], ("incomprehensibility", "a", "$x$ & <y>", *WORDS)], ids=len
 )
-def test_no_two_texts_overlap_and_all_stand_inside(tmp_path, drawn, words, arrangement):
-    draw_unrolled(words, tmp_path / "u.svg", bidirectional=arrangement[0], outputs=arrangement[1])
-    picture = drawn[0].get_figure().bbox
-    boxes = [text.get_window_extent() for text in drawn]
-    for i, box in enumerate(boxes):
-        assert picture.containsx(box.x0) and picture.containsx(box.x1), drawn[i].get_text()
-        assert picture.containsy(box.y0) and picture.containsy(box.y1), drawn[i].get_text()
-        for j, other in enumerate(boxes[:i]):
-            assert not box.overlaps(other), (drawn[i].get_text(), drawn[j].get_text())
+def test_nothing_overlaps_and_all_stands_inside(tmp_path, drawn, words, arrangement):
+    draw_unrolled(words, tmp_path / "u.png", bidirectional=arrangement[0], outputs=arrangement[1])
+    picture, patches = drawn[0].get_figure().bbox, drawn[0].axes.patches
+    arrows = np.concatenate([points_on(patch) for patch in patches if isinstance(patch, FancyArrowPatch)])
+    shapes = [p.get_window_extent() for p in patches if not isinstance(p, FancyArrowPatch)]
+    boxes = {text: text.get_window_extent() for text in drawn}
+    for text, box in boxes.items():
+        others = [other for other in boxes if other is not text and box.overlaps(boxes[other])]
+        assert not others, (text, others)
+        assert box.count_contains(arrows) == 0, text
+        room = [shape for shape in shapes if box.overlaps(shape)] or [picture]
+        assert len(room) == 1
+        assert contains(room[0], box), text
+
+
+def points_on(arrow):
+    """Points close together all along an arrow, in pixels."""
+    path = arrow.get_path().transformed(arrow.get_transform())
+    corners = path.vertices[path.codes != path.CLOSEPOLY]
+    return np.concatenate([np.linspace(a, b, 100) for a, b in pairwise(corners)])
+
+
+def contains(outer, inner):
+    return outer.x0 <= inner.x0 <= inner.x1 <= outer.x1 and outer.y0 <= inner.y0 <= inner.y1 <= outer.y1
+
+
+def test_given_states_are_dashed(tmp_path, drawn):
+    draw_unrolled(WORDS, tmp_path / "u.svg", bidirectional=True)
+    circles = [patch for patch in drawn[0].axes.patches if isinstance(patch, Circle)]
+    dashed = [patch.center[0] for patch in circles if patch.get_linestyle() != "-"]
+    places = [patch.center[0] for patch in circles]
+    assert sorted(dashed) == [min(places), max(places)]
 
 
 def test_words_are_not_read_as_mathematics(tmp_path, drawn):

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _command() -> Callable[..., Any]:
-    # Plain help: what typer draws with rich costs twice the time of all the rest.
+    # Plain help: what typer draws with rich takes more time than all the rest together.
     app = typer.Typer(rich_markup_mode=None, pretty_exceptions_enable=False)
     names = {"help_option_names": ["-h", "--help"]}
     app.callback(no_args_is_help=True, context_settings=names)(_options)

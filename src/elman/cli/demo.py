@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -29,12 +30,13 @@ def demo(
     """  # noqa: D301
     from elman import data, recipes
     from elman.cli.console import from_here, say, suggest
-    from elman.cli.train import show_trained
+    from elman.cli.train import resumable, show_trained
 
     folder = out or recipes.free_folder("demo")
     say(f"folder: {from_here(folder)}")
     data.fetch("sentiment")
-    trained = recipes.train("sentiment", out=folder)
+    with resumable(f"elman train sentiment --out {shlex.quote(from_here(folder))} --resume"):
+        trained = recipes.train("sentiment", out=folder)
     show_trained(trained, recipes.get("sentiment"), own=True)
     _show_model(trained)
     _draw_gradient(trained)

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from elman.errors import UserError
+
 
 def evaluate(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder.", show_default=False)],
@@ -29,6 +31,8 @@ def evaluate(
     from elman.cli.console import results, write_json
     from elman.cli.tables import comparison, confusion
 
+    if data is None and (text is not None or label is not None):
+        raise UserError("--text and --label are about other rows", where="evaluate", fix="name them with --data")
     model = recipes.load(folder)
     measured = model.evaluate(data, text, label)
     if as_json:

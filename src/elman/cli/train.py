@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,12 +68,24 @@ def train(
         return
     if rank == 0:
         say(f"folder: {from_here(request.out)}")
-    trained = chosen.train(request)
+    with resumable(f"the same command and: --out {shlex.quote(from_here(request.out))} --resume"):
+        trained = chosen.train(request)
     if rank == 0 and as_json:
         write_json({"folder": str(trained.folder), **trained.metrics})
     elif rank == 0:
         show_trained(trained, chosen, own=data is None)
         _suggest(request, trained)
+
+
+@contextmanager
+def resumable(how: str) -> Iterator[None]:
+    """Say how to go on where training is stopped: the library does not know the command."""
+    from elman.training import Interrupted
+
+    try:
+        yield
+    except Interrupted as stop:
+        raise Interrupted(stop.what, where=stop.where, fix=f"go on with {how}") from stop
 
 
 def show_trained(trained: Trained, recipe: Recipe, *, own: bool) -> None:
@@ -81,7 +96,9 @@ def show_trained(trained: Trained, recipe: Recipe, *, own: bool) -> None:
     test, baselines, training = (trained.metrics[part] for part in ("test", "baselines", "training"))
     summary = "{rows} rows, {parameters} parameters, {epochs} epochs, {seconds} s".format(**training)
     console = results()
-    console.print(f"\ntrained on {summary}; measured on {test['rows']} rows that training never saw\n")
+    console.print(
+        f"\ntrained on {summary}; measured on {test['rows']} rows that training never saw\n", soft_wrap=True
+    )
     console.print(comparison({"this model": test, **baselines}))
     for measure, least in (recipe.targets if own else {}).items():
         verdict = "reached" if test[measure] >= least else "missed"
