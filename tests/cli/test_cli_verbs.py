@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -159,11 +160,15 @@ def test_each_line_is_answered_before_the_next_is_given(model):
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     env = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     with subprocess.Popen(command, **pipes, env={**env, "OMP_NUM_THREADS": "1"}) as process:
+        impatience = threading.Timer(30, process.kill)
+        impatience.start()
         for text in ("one", "two"):
             process.stdin.write(text.encode() + b"\n")
             process.stdin.flush()
             assert json.loads(process.stdout.readline())["text"] == text
         process.stdin.close()
+        process.wait()
+        impatience.cancel()
     assert process.returncode == 0
 
 

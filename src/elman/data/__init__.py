@@ -16,6 +16,7 @@ from elman.data.hutto import read_hutto
 from elman.data.labels import Labels, imbalance
 from elman.data.readers import read_table
 from elman.data.split import Split, split
+from elman.data.subwords import subwords
 from elman.data.table import Table
 from elman.data.texts import drop_empty
 
@@ -47,6 +48,7 @@ __all__ = [
     "read_hutto",
     "read_table",
     "split",
+    "subwords",
 ]
 
 

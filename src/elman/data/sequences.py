@@ -15,10 +15,10 @@ _Filled: TypeAlias = list[tuple[int, np.ndarray[Any, Any]]]
 
 
 class Sequences:
-    """Sequences of token ids `(T,)` or of features `(T, D)`, cut out and padded with 0 on demand.
+    """Sequences of ids `(T,)`, or of several ids or features a step `(T, D)`, cut out and padded with 0 on demand.
 
     Args:
-        sequences: lists, arrays or CPU tensors: whole numbers from 0, or rows of D floats.
+        sequences: lists, arrays or CPU tensors: whole numbers from 0, or rows of D numbers; whole ones stay whole.
 
     Raises:
         UserError: no sequence, another number of dimensions, mixed widths, a negative id, NaN or infinity;
@@ -37,7 +37,7 @@ class Sequences:
         self.lengths = torch.tensor([len(array) for array in arrays])
         self._starts = self.lengths.cumsum(0) - self.lengths
         filled = [(row, array) for row, array in enumerate(arrays) if len(array)]
-        self._flat = torch.from_numpy(_join(filled)) if filled else torch.zeros(0, dtype=torch.int64)
+        self._flat = torch.from_numpy(_join(filled)) if filled else torch.zeros(arrays[0].shape, dtype=torch.int64)
 
     def __len__(self) -> int:
         return len(self.lengths)
@@ -69,13 +69,17 @@ def _array(sequence: Any, row: int) -> np.ndarray[Any, Any]:
 
 
 def _join(filled: _Filled) -> np.ndarray[Any, Any]:
-    """The sequences end to end: int64 of one dimension or float32 of two, as the first of them is."""
+    """The sequences end to end: whole numbers as int64, of one dimension or two, others as float32 of two."""
     shape = filled[0][1].shape[1:]
     for row, array in filled:
         if array.shape[1:] != shape or 0 in shape:
             what = f"every sequence must have the shape {('steps', *shape)} of the first, and a width of 1 or more"
             raise UserError(what, where=f"row {row}", found=f"shape {array.shape}")
-    return _features(filled) if shape else _tokens(filled)
+    if not shape:
+        return _tokens(filled)
+    if all(array.dtype.kind in "iu" for _, array in filled):
+        return np.concatenate([array for _, array in filled], dtype=np.int64, casting="unsafe")
+    return _features(filled)
 
 
 def _tokens(filled: _Filled) -> np.ndarray[Any, Any]:

@@ -66,7 +66,7 @@ class ManyToOne(nn.Module):
     def encode(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """What the recurrent layers read, (B, T, input_size); an encoder network never sees the padding."""
         if self.encoder is None:
-            return x
+            return x.to(self.head.weight.dtype)
         if isinstance(self.encoder, nn.Embedding):
             embedded: Tensor = self.encoder(x)
             return embedded

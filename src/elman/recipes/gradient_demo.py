@@ -82,13 +82,14 @@ def compare_gradients(model: TextModel, train: Rows, test: Rows, *, steps: int =
     Raises:
         UserError: no test text is long enough.
     """
-    encoded = model.encode(test.texts)
+    longest = model.settings.data.max_length
+    encoded = model.vocabulary.encode(list(test.texts), longest)
     long = [row for row, sequence in enumerate(encoded) if len(sequence) >= LONG][:MOST_ROWS]
     if not long:
         raise UserError(f"the picture needs a text of {LONG} pieces or more", where="test part", found="none")
     x = torch.tensor([encoded[row][:LONG] for row in long])
     targets = torch.tensor([int(test.targets[row]) for row in long])
-    sequences, curves = model.encode(train.texts), {}
+    sequences, curves = model.vocabulary.encode(list(train.texts), longest), {}
     for name, cell in CELLS.items():
         network = _trained(_network(model, cell, seed), sequences, train.targets, steps, seed)
         curves[name] = gradient_by_distance(

@@ -15,9 +15,19 @@ from elman.training import TrainSettings
 
 # ---- choices -------------------------------------------------------------------------------------------------
 SETTINGS = Settings(
-    data=DataSettings(vocabulary="word", vocabulary_size=12_000, lowercase=True),
-    model=ModelSettings(cell="gru", embedding_size=128, hidden_size=128, pooling="mean+max", dropout=0.5),
-    train=TrainSettings(epochs=6, batch_size=64, learning_rate=2e-3, weight_decay=0.01),
+    data=DataSettings(vocabulary="word", vocabulary_size=20_000, lowercase=True, max_length=128),
+    model=ModelSettings(
+        cell="gru",
+        embedding_size=64,
+        hidden_size=64,
+        bidirectional=True,
+        pooling="mean+max",
+        subwords=20_000,
+        members=3,
+        dropout=0.5,
+        unknown=0.1,
+    ),
+    train=TrainSettings(epochs=3, batch_size=64, learning_rate=3e-3, weight_decay=0.01),
 )
 NEUTRAL = 0.5  # ratings nearer to 0 than this are neutral
 # --------------------------------------------------------------------------------------------------------------

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from elman.data import Batches, Labels, Vocabulary
-from elman.models import ManyToOne
+from elman.data import Batches, Labels, Vocabulary, subwords
+from elman.data.subwords import MOST
+from elman.models import Committee, ManyToOne, WordEncoder
 from elman.nn import Recurrent
 from elman.recipes.contract import Model
 from elman.training import TrainSettings
 
+# (T,) piece numbers, or (T, 1 + n) with the numbers of each piece's subwords.
+Pieces: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
@@ -48,6 +52,8 @@ class ModelSettings(BaseModel):
     num_layers: int = Field(1, ge=1, description="recurrent layers")
     bidirectional: bool = Field(True, description="read the text in both directions")
     pooling: str = Field("mean+max", description="last, mean, max, attention, or several joined by +")
+    subwords: int = Field(20_000, ge=0, description="hashes of character n-grams of words; 0: none")
+    members: int = Field(3, ge=1, description="networks trained side by side whose answers are averaged")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of numbers zeroed in training")
     unknown: float = Field(0.1, ge=0, lt=1, description="share of pieces made unknown in training")
 
@@ -70,8 +76,12 @@ class Scale:
     deviation: float = 1.0
 
 
-def build_network(settings: ModelSettings, pieces: int, labels: Labels) -> ManyToOne:
-    """The network for a vocabulary of so many pieces."""
+def build_network(settings: ModelSettings, pieces: int, labels: Labels) -> Committee:
+    """The networks for a vocabulary of so many pieces."""
+    return Committee(_member(settings, pieces, labels) for _ in range(settings.members))
+
+
+def _member(settings: ModelSettings, pieces: int, labels: Labels) -> ManyToOne:
     recurrent = Recurrent(
         settings.cell,
         settings.embedding_size,
@@ -80,12 +90,13 @@ def build_network(settings: ModelSettings, pieces: int, labels: Labels) -> ManyT
         bidirectional=settings.bidirectional,
         dropout=settings.dropout,
     )
-    embedding = nn.Embedding(pieces, settings.embedding_size, padding_idx=0)
-    nn.init.normal_(embedding.weight, std=0.1)
-    with torch.no_grad():
-        embedding.weight[0] = 0
+    encoder: nn.Module
+    if settings.subwords:
+        encoder = WordEncoder(pieces, settings.subwords, settings.embedding_size)
+    else:
+        encoder = nn.Embedding(pieces, settings.embedding_size, padding_idx=0)
     outputs = len(labels.names) if labels.kind == "classes" else 1
-    return ManyToOne(recurrent, outputs, encoder=embedding, pooling=settings.pooling, dropout=settings.dropout)
+    return ManyToOne(recurrent, outputs, encoder=encoder, pooling=settings.pooling, dropout=settings.dropout)
 
 
 class TextModel(Model):
@@ -93,21 +104,24 @@ class TextModel(Model):
 
     def __init__(
         self,
-        network: ManyToOne,
+        network: Committee,
         vocabulary: Vocabulary,
         labels: Labels,
         settings: Settings,
         scale: Scale,
-        offsets: Sequence[float] | None = None,
     ) -> None:
         self.network, self.vocabulary, self.labels = network, vocabulary, labels
-        self.settings, self.scale, self.offsets = settings, scale, offsets
+        self.settings, self.scale = settings, scale
 
-    def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """The piece numbers of each text, at most `data.max_length`."""
-        return self.vocabulary.encode(list(texts), self.settings.data.max_length)
+    def encode(self, texts: Sequence[str]) -> list[Pieces]:
+        """What the network reads of each text: the numbers of at most `data.max_length` pieces, with subwords."""
+        data, buckets = self.settings.data, self.settings.model.subwords
+        encoded = self.vocabulary.encode(list(texts), data.max_length)
+        if not buckets:
+            return [np.array(numbers, dtype=np.int32) for numbers in encoded]
+        return [self._with_subwords(text, numbers) for text, numbers in zip(texts, encoded, strict=True)]
 
-    def scores(self, sequences: Sequence[Sequence[int]], batch_size: int = 256) -> Tensor:
+    def scores(self, sequences: Sequence[Pieces], batch_size: int = 256) -> Tensor:
         """(rows, classes) probabilities, or (rows, 1) numbers, in the order of the rows."""
         training = self.network.training
         self.network.eval()
@@ -122,7 +136,7 @@ class TextModel(Model):
         self.network.train(training)
         return result
 
-    def codes(self, sequences: Sequence[Sequence[int]]) -> list[int] | list[float]:
+    def codes(self, sequences: Sequence[Pieces]) -> list[int] | list[float]:
         """The class number, or the number, for each sequence of pieces."""
         scores = self.scores(sequences)
         codes: list[int] | list[float] = (
@@ -158,12 +172,17 @@ class TextModel(Model):
         scores = self.scores([numbers[: count + 1] for count in range(len(numbers))]).tolist()
         return list(zip(pieces, scores, strict=True))
 
+    def _with_subwords(self, text: str, numbers: Sequence[int]) -> Pieces:
+        data, buckets = self.settings.data, self.settings.model.subwords
+        pieces = self.vocabulary.tokens(text.lower() if data.lowercase else text)[: len(numbers)]
+        rows = [(number, *subwords(piece, buckets)) for number, piece in zip(numbers, pieces, strict=True)]
+        return np.array(rows, dtype=np.int32).reshape(-1, 1 + MOST)
+
     def _finished(self, outputs: Tensor) -> Tensor:
+        """The decision of the members: the mean of their probabilities, or of their numbers."""
         if self.labels.kind == "numbers":
-            return outputs * self.scale.deviation + self.scale.mean
-        if self.offsets is not None:
-            outputs = outputs + outputs.new_tensor(self.offsets)
-        return outputs.softmax(-1)
+            return outputs.mean(0) * self.scale.deviation + self.scale.mean
+        return outputs.softmax(-1).mean(0)
 
 
 def config_of(model: TextModel, recipe: str, data: Mapping[str, Any]) -> dict[str, Any]:
@@ -173,6 +192,5 @@ def config_of(model: TextModel, recipe: str, data: Mapping[str, Any]) -> dict[st
         "settings": model.settings.model_dump(),
         "labels": {"kind": model.labels.kind, "names": list(model.labels.names)},
         "scale": {"mean": model.scale.mean, "deviation": model.scale.deviation},
-        "offsets": None if model.offsets is None else list(model.offsets),
         "data": dict(data),
     }

@@ -27,8 +27,10 @@ from elman.data import (
     read_table,
     split,
 )
+from elman.data.vocabulary import PADDING, UNKNOWN
 from elman.errors import UserError
 from elman.export import ModelFolder, save_model
+from elman.models import ManyToOne
 from elman.nn import explain
 from elman.recipes.baselines import Predict, Rows, measure_baselines
 from elman.recipes.contract import Recipe, Request, Trained
@@ -36,8 +38,6 @@ from elman.recipes.measures import measure, scikit_learn
 from elman.recipes.settings import described
 from elman.recipes.text_model import Scale, Settings, TextModel, build_network, config_of
 from elman.training import TrainSettings, fit, process
-
-UNKNOWN = 1
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class TextRecipe(Recipe):
             ("parts", ", ".join(f"{name} {len(part)}" for name, part in prepared.parts._asdict().items())),
             ("vocabulary", f"{len(model.vocabulary)} entries"),
             ("parameters", str(sum(p.numel() for p in network.parameters()))),
-            ("runs", explain(network.recurrent, example)),
+            ("runs", explain(cast(ManyToOne, network.members[0]).recurrent, example)),
             ("folder", str(request.out)),
             *((name, str(value)) for name, value, _ in described(model.settings)),
         ]
@@ -165,7 +165,7 @@ class TextRecipe(Recipe):
             what = "the weights are not those of the network that config.json describes"
             raise UserError(what, where=folder.path, found=str(error).splitlines()[-1].strip()) from error
         scale = Scale(config.scale.mean, config.scale.deviation)
-        model = TextModel(network.eval(), vocabulary, labels, config.settings, scale, config.offsets)
+        model = TextModel(network.eval(), vocabulary, labels, config.settings, scale)
         model.recipe, model.folder = self, folder.path
         model.config, model.metrics = folder.config, folder.metrics or {}
         return model
@@ -269,7 +269,6 @@ class _Config(BaseModel):
     settings: Settings
     labels: _LabelsConfig
     scale: _ScaleConfig
-    offsets: list[float] | None
     data: _DataConfig
 
 
@@ -329,16 +328,25 @@ def _loss(unknown: float, labels: Labels) -> Callable[[nn.Module, Batch], Tensor
     def loss(network: nn.Module, batch: Batch) -> Tensor:
         inputs = batch.inputs
         if unknown:
-            hidden = (torch.rand(inputs.shape, device=inputs.device) < unknown) & (inputs != 0)
-            inputs = inputs.masked_fill(hidden, UNKNOWN)
-        outputs = network(inputs, batch.lengths)
+            inputs = _with_unknown(inputs, unknown)
+        outputs = network(inputs, batch.lengths)  # (members, B, outputs): each member learns for itself
         if batch.targets is None:
             raise ValueError("training needs targets")
         if labels.kind == "numbers":
-            return mse_loss(outputs[:, 0], batch.targets.to(outputs.dtype))
-        return cross_entropy(outputs, batch.targets)
+            return mse_loss(outputs[..., 0], batch.targets.to(outputs.dtype).expand(outputs.shape[:2]))
+        return cross_entropy(outputs.flatten(0, 1), batch.targets.repeat(len(outputs)))
 
     return loss
+
+
+def _with_unknown(inputs: Tensor, share: float) -> Tensor:
+    """The pieces with some of them made unknown, subwords and all."""
+    hidden = torch.rand(inputs.shape[:2], device=inputs.device) < share
+    if inputs.dim() == 2:
+        return inputs.masked_fill(hidden & (inputs != PADDING), UNKNOWN)
+    nothing = inputs.new_zeros(inputs.shape[-1])
+    nothing[0] = UNKNOWN
+    return torch.where((hidden & (inputs[..., 0] != PADDING))[..., None], nothing, inputs)
 
 
 def _validation(model: TextModel, rows: Rows) -> Callable[[nn.Module], dict[str, float]]:
