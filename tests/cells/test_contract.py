@@ -10,6 +10,7 @@ import torch
 
 from elman import cells
 from elman.cells import Cell, Step
+from elman.engine import register
 from elman.errors import UserError
 from elman.nn import Recurrent
 
@@ -123,6 +124,23 @@ def test_names_must_not_hide_one_another() -> None:
 
     with pytest.raises(ValueError, match="two meanings for one name"):
         Hidden().spec(2, 3)
+
+
+def test_a_class_defined_again_under_its_name_is_another_operation() -> None:
+    def defined(sign: int) -> Cell:
+        @dataclass(frozen=True)
+        class Again(Cell):
+            gates = ("h",)
+
+            def step(self, x, s, w):
+                return Step(h=sign * x.h)
+
+        return Again()
+
+    first, second = defined(1), defined(-1)
+    keys = [register(cell, cell.spec(2, 3)) for cell in (first, second, first)]
+    assert keys[0] != keys[1]
+    assert register(first, first.spec(2, 3)) == keys[0]
 
 
 @dataclass(frozen=True)

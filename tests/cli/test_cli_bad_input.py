@@ -126,6 +126,7 @@ def test_a_setting_that_does_not_exist(tmp_path):
         ("train.epochs=0", ("--set: train.epochs", "greater than or equal to 1", "found: 0")),
         ("train.epochs=[many]", ("--set: train.epochs", "found: '[many]'")),
         ("model.cell=gro", ("no such cell", "did you mean 'gru'?")),
+        ("model.pooling=men", ("--set: model.pooling", "'men' is none of last, mean, max, attention")),
     ],
 )
 def test_a_setting_that_cannot_be(tmp_path, change, parts):

@@ -28,7 +28,7 @@ TINY = {
     "train.batch_size": 8,
     "train.learning_rate": 0.02,
     "train.device": "cpu",
-    "train.track": "none",
+    "train.track": "off",
 }
 
 
@@ -149,6 +149,8 @@ def test_settings_come_from_defaults_file_and_assignments(tmp_path: Path) -> Non
         ("train.epochs=0", "train.epochs: .*greater than or equal to 1"),
         ("train.learning_rate=NaN", "train.learning_rate: .*finite"),
         ("model=gru", "no setting 'model'"),
+        ("model.pooling=men", "model.pooling: .*'men' is none of last, mean, max, attention"),
+        ("model.cell=lstn", "model.cell: .*did you mean 'lstm'"),
     ],
 )
 def test_wrong_settings_are_named(assignment: str, words: str) -> None:

@@ -94,7 +94,7 @@ def validate(model: nn.Module) -> dict[str, float]:
 
 
 def settings(**changes: Any) -> TrainSettings:
-    base = {"epochs": 4, "batch_size": 8, "accumulate": 2, "watch": "loss", "patience": None, "track": "none"}
+    base = {"epochs": 4, "batch_size": 8, "accumulate": 2, "watch": "loss", "patience": None, "track": "off"}
     return TrainSettings(**{**base, "learning_rate": 0.01, "log_steps": 3, "device": "cpu", **changes})
 
 

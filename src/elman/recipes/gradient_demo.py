@@ -107,7 +107,7 @@ def rows_of(model: TextModel) -> tuple[Rows, Rows]:
     recipe, about = model.recipe, model.config["data"]
     if not isinstance(recipe, TextRecipe) or not about["own"]:
         raise UserError("only the rows of a recipe's own data can be had again", where=model.folder)
-    prepared = recipe._parts(recipe.default_data(), about["text"], about["label"], model.settings, True)
+    prepared = recipe.parts(recipe.default_data(), about["text"], about["label"], model.settings, True)
     return prepared.rows(prepared.parts.train), prepared.rows(prepared.parts.test)
 
 

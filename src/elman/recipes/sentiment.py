@@ -23,7 +23,7 @@ SETTINGS = Settings(
         bidirectional=True,
         pooling="mean+max",
         subwords=20_000,
-        members=3,
+        members=4,
         dropout=0.5,
         unknown=0.1,
     ),

@@ -8,13 +8,16 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor, nn
 
+from elman import cells
 from elman.data import Batches, Labels, Vocabulary, subwords
 from elman.data.subwords import MOST
+from elman.errors import did_you_mean
 from elman.models import Committee, ManyToOne, WordEncoder
 from elman.nn import Recurrent
+from elman.nn.pooling import KINDS
 from elman.recipes.contract import Model
 from elman.training import TrainSettings
 
@@ -56,6 +59,20 @@ class ModelSettings(BaseModel):
     members: int = Field(3, ge=1, description="networks trained side by side whose answers are averaged")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of numbers zeroed in training")
     unknown: float = Field(0.1, ge=0, lt=1, description="share of pieces made unknown in training")
+
+    @field_validator("pooling")
+    @classmethod
+    def _known_pooling(cls, value: str) -> str:
+        if unknown := [kind for kind in value.split("+") if kind not in KINDS]:
+            raise ValueError(f"{unknown[0]!r} is none of {', '.join(KINDS)}")
+        return value
+
+    @field_validator("cell")
+    @classmethod
+    def _known_cell(cls, value: str) -> str:
+        if value.lower() not in cells.registered():
+            raise ValueError(f"no such cell; {did_you_mean(value.lower(), cells.registered())}")
+        return value
 
 
 class Settings(BaseModel):

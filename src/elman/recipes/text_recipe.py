@@ -135,7 +135,7 @@ class TextRecipe(Recipe):
         }
         about = {
             "own": request.data is None,
-            "source": str(request.data) if isinstance(request.data, str | Path) else None,
+            "source": _source(request.data),
             "text": prepared.text,
             "label": prepared.label,
             "fingerprint": prepared.fingerprint(),
@@ -185,7 +185,7 @@ class TextRecipe(Recipe):
             what = "this model was trained on a table in memory, which is not kept"
             raise UserError(what, where=model.folder, fix="name the rows to measure with --data")
         table = self.default_data() if about["own"] else read_table(about["source"])
-        prepared = self._parts(table, about["text"], about["label"], model.settings, about["own"])
+        prepared = self.parts(table, about["text"], about["label"], model.settings, about["own"])
         if prepared.fingerprint() != about["fingerprint"]:
             what = "the data is no longer what this model was trained beside"
             raise UserError(what, where=about["source"] or self.name, fix="name the rows to measure with --data")
@@ -210,7 +210,7 @@ class TextRecipe(Recipe):
         table, dropped = drop_empty(table, columns.text)
         if dropped:
             say(f"{dropped} rows without a text are left out")
-        prepared = self._parts(table, columns.text, str(columns.label), settings, request.data is None)
+        prepared = self.parts(table, columns.text, str(columns.label), settings, request.data is None)
         counts = prepared.labels.counts(prepared.targets)
         shown = ", ".join(f"{name} {count}" for name, count in counts.items()) if counts else "numbers"
         sizes = ", ".join(f"{name} {len(part)}" for name, part in prepared.parts._asdict().items())
@@ -219,7 +219,19 @@ class TextRecipe(Recipe):
             say(warning)
         return prepared
 
-    def _parts(self, table: Table, text: str, label: str, settings: Settings, own: bool) -> Prepared:
+    def parts(self, table: Table, text: str, label: str, settings: Settings, own: bool) -> Prepared:
+        """The rows of a table with their labels, dealt out to the parts; the same table, the same parts.
+
+        Args:
+            table: the data.
+            text: its text column.
+            label: its label column.
+            settings: their `data` says how.
+            own: whether this is the recipe's own data, which may name its groups in a column `group`.
+
+        Raises:
+            UserError: a column is missing, a label cannot be read, or there are too few rows.
+        """
         table, _ = drop_empty(table, text)
         asked = settings.data
         group = asked.group or ("group" if own and "group" in table.columns else None)
@@ -279,6 +291,14 @@ def _checked(folder: ModelFolder) -> _Config:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise UserError(f"config.json: {key}: {first['msg']}", where=folder.path) from error
+
+
+def _source(data: Any) -> str | None:
+    """Where data named by the user is found again from another folder; None for what is in memory."""
+    if not isinstance(data, str | Path):
+        return None
+    path = Path(data).expanduser()
+    return str(path.resolve()) if path.exists() else str(data)
 
 
 def _meaning(settings: Settings) -> dict[str, Any]:

@@ -101,4 +101,4 @@ def _tracks(settings: TrainSettings) -> bool:
     if settings.track == "tensorboard" and not installed:
         fix = "pip install 'elman[tensorboard]'"
         raise UserError("tensorboard is not installed", where="train.track", found="tensorboard", fix=fix)
-    return installed and settings.track != "none"
+    return installed and settings.track != "off"

@@ -60,6 +60,6 @@ class TrainSettings(BaseModel):
         description="minutes between checkpoints, what a kill costs at most; 0: one after every step",
     )
     log_steps: Positive = Field(default=50, description="steps between two lines in metrics.jsonl")
-    track: Literal["auto", "tensorboard", "none"] = Field(
+    track: Literal["auto", "tensorboard", "off"] = Field(
         default="auto", description="curves for TensorBoard; auto: if it is installed"
     )
