@@ -189,7 +189,7 @@ def test_a_group_column_keeps_its_rows_together(tmp_path: Path) -> None:
     data = {**rows(), "who": [str(i // 4) for i in range(40)]}
     recipe = recipes.get("sentiment")
     settings = changed(recipe.settings, {**TINY, "data.group": "who"})
-    prepared = recipe._prepare(recipes.Request(tmp_path / "run", settings, Silent(), data, label="verdict"))
+    prepared = recipe.prepare(recipes.Request(tmp_path / "run", settings, Silent(), data, label="verdict"))
     where = {row: name for name, part in prepared.parts._asdict().items() for row in part}
     assert all(len({where[row] for row in range(4 * g, 4 * g + 4)}) == 1 for g in range(10))
 

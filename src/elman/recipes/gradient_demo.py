@@ -19,6 +19,7 @@ from elman.models import ManyToOne
 from elman.nn import Recurrent
 from elman.recipes.baselines import Rows
 from elman.recipes.text_model import TextModel
+from elman.recipes.text_parts import prepare_parts
 from elman.recipes.text_recipe import TextRecipe
 
 # ---- choices -------------------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ def rows_of(model: TextModel) -> tuple[Rows, Rows]:
     recipe, about = model.recipe, model.config["data"]
     if not isinstance(recipe, TextRecipe) or not about["own"]:
         raise UserError("only the rows of a recipe's own data can be had again", where=model.folder)
-    prepared = recipe.parts(recipe.default_data(), about["text"], about["label"], model.settings, True)
+    prepared = prepare_parts(recipe.default_data(), about["text"], about["label"], model.settings.data, True)
     return prepared.rows(prepared.parts.train), prepared.rows(prepared.parts.test)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -200,14 +200,3 @@ class TextModel(Model):
         if self.labels.kind == "numbers":
             return outputs.mean(0) * self.scale.deviation + self.scale.mean
         return outputs.softmax(-1).mean(0)
-
-
-def config_of(model: TextModel, recipe: str, data: Mapping[str, Any]) -> dict[str, Any]:
-    """What `config.json` needs to build the model again."""
-    return {
-        "recipe": recipe,
-        "settings": model.settings.model_dump(),
-        "labels": {"kind": model.labels.kind, "names": list(model.labels.names)},
-        "scale": {"mean": model.scale.mean, "deviation": model.scale.deviation},
-        "data": dict(data),
-    }

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
@@ -18,14 +15,12 @@ from elman.data import (
     Batch,
     Batches,
     Labels,
-    Split,
     Table,
     Vocabulary,
     choose_columns,
     drop_empty,
     imbalance,
     read_table,
-    split,
 )
 from elman.data.vocabulary import PADDING, UNKNOWN
 from elman.errors import UserError
@@ -36,30 +31,10 @@ from elman.recipes.baselines import Predict, Rows, measure_baselines
 from elman.recipes.contract import Recipe, Request, Trained
 from elman.recipes.measures import measure, scikit_learn
 from elman.recipes.settings import described
-from elman.recipes.text_model import Scale, Settings, TextModel, build_network, config_of
+from elman.recipes.text_config import config_of, read_config
+from elman.recipes.text_model import Scale, Settings, TextModel, build_network
+from elman.recipes.text_parts import Prepared, prepare_parts
 from elman.training import TrainSettings, fit, process
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """Rows ready to be learnt from: cleaned, labelled, cut into parts."""
-
-    table: Table
-    text: str
-    label: str
-    labels: Labels
-    targets: Sequence[float]
-    parts: Split
-
-    def rows(self, part: Sequence[int]) -> Rows:
-        """The texts and targets of a part."""
-        texts = self.table.column(self.text)
-        return Rows([texts[row] for row in part], [self.targets[row] for row in part])
-
-    def fingerprint(self) -> str:
-        """A hash of every text and label, in order: whether data is still what it was."""
-        both = [self.table.column(self.text), [str(v) for v in self.table.column(self.label)]]
-        return hashlib.sha256(json.dumps(both).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -153,8 +128,8 @@ class TextRecipe(Recipe):
         Raises:
             UserError: its configuration and its weights do not belong together.
         """
-        config = _checked(folder)
-        labels = Labels(config.labels.kind, tuple(config.labels.names))  # type: ignore[arg-type]
+        config = read_config(folder)
+        labels = Labels(config.labels.kind, tuple(config.labels.names))
         if folder.tokenizer is None:
             raise UserError("a text model needs its tokenizer.json", where=folder.path)
         vocabulary = Vocabulary.from_json(folder.tokenizer)
@@ -185,7 +160,7 @@ class TextRecipe(Recipe):
             what = "this model was trained on a table in memory, which is not kept"
             raise UserError(what, where=model.folder, fix="name the rows to measure with --data")
         table = self.default_data() if about["own"] else read_table(about["source"])
-        prepared = self.parts(table, about["text"], about["label"], model.settings, about["own"])
+        prepared = prepare_parts(table, about["text"], about["label"], model.settings.data, about["own"])
         if prepared.fingerprint() != about["fingerprint"]:
             what = "the data is no longer what this model was trained beside"
             raise UserError(what, where=about["source"] or self.name, fix="name the rows to measure with --data")
@@ -194,13 +169,13 @@ class TextRecipe(Recipe):
 
     def _begin(self, request: Request) -> tuple[Prepared, TextModel]:
         """The rows, and an untrained model for them."""
-        prepared = self._prepare(request)
+        prepared = self.prepare(request)
         settings = _fitting(cast(Settings, request.settings), prepared.labels, request.progress.say)
         model = _new_model(settings, prepared.rows(prepared.parts.train), prepared.labels)
         model.recipe = self
         return prepared, model
 
-    def _prepare(self, request: Request) -> Prepared:
+    def prepare(self, request: Request) -> Prepared:
         say, settings = request.progress.say, cast(Settings, request.settings)
         table = self.default_data() if request.data is None else read_table(request.data)
         columns = choose_columns(table, request.text, request.label)
@@ -210,7 +185,7 @@ class TextRecipe(Recipe):
         table, dropped = drop_empty(table, columns.text)
         if dropped:
             say(f"{dropped} rows without a text are left out")
-        prepared = self.parts(table, columns.text, str(columns.label), settings, request.data is None)
+        prepared = prepare_parts(table, columns.text, str(columns.label), settings.data, request.data is None)
         counts = prepared.labels.counts(prepared.targets)
         shown = ", ".join(f"{name} {count}" for name, count in counts.items()) if counts else "numbers"
         sizes = ", ".join(f"{name} {len(part)}" for name, part in prepared.parts._asdict().items())
@@ -218,79 +193,6 @@ class TextRecipe(Recipe):
         if counts and (warning := imbalance(prepared.labels, counts)):
             say(warning)
         return prepared
-
-    def parts(self, table: Table, text: str, label: str, settings: Settings, own: bool) -> Prepared:
-        """The rows of a table with their labels, dealt out to the parts; the same table, the same parts.
-
-        Args:
-            table: the data.
-            text: its text column.
-            label: its label column.
-            settings: their `data` says how.
-            own: whether this is the recipe's own data, which may name its groups in a column `group`.
-
-        Raises:
-            UserError: a column is missing, a label cannot be read, or there are too few rows.
-        """
-        table, _ = drop_empty(table, text)
-        asked = settings.data
-        group = asked.group or ("group" if own and "group" in table.columns else None)
-        labels = Labels.read(table, label, None if asked.labels == "auto" else asked.labels)
-        targets = labels.encode(table.column(label), table.where)
-        shares = (1 - asked.validation - asked.test, asked.validation, asked.test)
-        if shares[0] <= 0:
-            raise UserError("the training part gets no row", where="data.test and data.validation", found=shares)
-        parts = split(
-            len(table),
-            seed=asked.seed,
-            parts=shares,
-            groups=table.column(group) if group else None,
-            labels=targets if labels.kind == "classes" else None,
-        )
-        return Prepared(table, text, label, labels, targets, parts)
-
-
-class _LabelsConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    kind: str
-    names: list[str]
-
-
-class _ScaleConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    mean: float
-    deviation: float
-
-
-class _DataConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    own: bool
-    source: str | None
-    text: str
-    label: str
-    fingerprint: str
-
-
-class _Config(BaseModel):
-    """What `config.json` of a text model holds, and nothing else."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    format_version: int
-    elman_version: str
-    recipe: str
-    settings: Settings
-    labels: _LabelsConfig
-    scale: _ScaleConfig
-    data: _DataConfig
-
-
-def _checked(folder: ModelFolder) -> _Config:
-    try:
-        return _Config.model_validate(folder.config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"config.json: {key}: {first['msg']}", where=folder.path) from error
 
 
 def _source(data: Any) -> str | None:

@@ -1,0 +1,65 @@
+"""The rows of a text recipe: cleaned, labelled and dealt out to training, validation and test."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from elman.data import Labels, Split, Table, drop_empty, split
+from elman.errors import UserError
+from elman.recipes.baselines import Rows
+from elman.recipes.text_model import DataSettings
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows ready to be learnt from: cleaned, labelled, cut into parts."""
+
+    table: Table
+    text: str
+    label: str
+    labels: Labels
+    targets: Sequence[float]
+    parts: Split
+
+    def rows(self, part: Sequence[int]) -> Rows:
+        """The texts and targets of a part."""
+        texts = self.table.column(self.text)
+        return Rows([texts[row] for row in part], [self.targets[row] for row in part])
+
+    def fingerprint(self) -> str:
+        """A hash of every text and label, in order: whether data is still what it was."""
+        both = [self.table.column(self.text), [str(v) for v in self.table.column(self.label)]]
+        return hashlib.sha256(json.dumps(both).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def prepare_parts(table: Table, text: str, label: str, asked: DataSettings, own: bool) -> Prepared:
+    """The rows of a table with their labels, dealt out to the parts; the same table, the same parts.
+
+    Args:
+        table: the data.
+        text: its text column.
+        label: its label column.
+        asked: how.
+        own: whether this is the recipe's own data, which may name its groups in a column `group`.
+
+    Raises:
+        UserError: a column is missing, a label cannot be read, or there are too few rows.
+    """
+    table, _ = drop_empty(table, text)
+    group = asked.group or ("group" if own and "group" in table.columns else None)
+    labels = Labels.read(table, label, None if asked.labels == "auto" else asked.labels)
+    targets = labels.encode(table.column(label), table.where)
+    shares = (1 - asked.validation - asked.test, asked.validation, asked.test)
+    if shares[0] <= 0:
+        raise UserError("the training part gets no row", where="data.test and data.validation", found=shares)
+    parts = split(
+        len(table),
+        seed=asked.seed,
+        parts=shares,
+        groups=table.column(group) if group else None,
+        labels=targets if labels.kind == "classes" else None,
+    )
+    return Prepared(table, text, label, labels, targets, parts)
