@@ -13,32 +13,30 @@ from elman.cells import Cell, Step
 from elman.engine import register
 from elman.errors import UserError
 from elman.nn import Recurrent
+from every_cell import EVERY_CELL
 
-EVERY = [*cells.registered()]
 
-
-@pytest.mark.parametrize("name", EVERY)
-def test_a_cell_is_a_frozen_dataclass_that_hashes_compares_and_pickles(name: str) -> None:
-    cell = cells.get(name)
+@pytest.mark.parametrize("cell", EVERY_CELL.values(), ids=EVERY_CELL)
+def test_a_cell_is_a_frozen_dataclass_that_hashes_compares_and_pickles(cell: Cell) -> None:
     assert is_dataclass(cell) and type(cell).__dataclass_params__.frozen
     assert cell == type(cell)(**{f.name: getattr(cell, f.name) for f in fields(cell)})
     assert hash(cell) == hash(pickle.loads(pickle.dumps(cell)))
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_a_step_gives_what_the_spec_declares(name: str) -> None:
+@pytest.mark.parametrize("cell", EVERY_CELL.values(), ids=EVERY_CELL)
+def test_a_step_gives_what_the_spec_declares(cell: Cell) -> None:
     torch.manual_seed(0)
-    layer = Recurrent(name, 3, 5, backend="eager", dtype=torch.float64)
+    layer = Recurrent(cell, 3, 5, backend="eager", dtype=torch.float64)
     spec = layer.cell.spec(3, 5)
     y, state = layer(torch.randn(2, 4, 3, dtype=torch.float64))
     assert y.shape == (2, 4, spec.output)
     assert {k: v.shape[-1] for k, v in state._asdict().items()} == dict(spec.states)
 
 
-@pytest.mark.parametrize("name", EVERY)
-def test_every_parameter_has_a_gradient_that_agrees_with_differences(name: str) -> None:
+@pytest.mark.parametrize("cell", EVERY_CELL.values(), ids=EVERY_CELL)
+def test_every_parameter_has_a_gradient_that_agrees_with_differences(cell: Cell) -> None:
     torch.manual_seed(1)
-    layer = Recurrent(name, 2, 3, backend="eager", dtype=torch.float64)
+    layer = Recurrent(cell, 2, 3, backend="eager", dtype=torch.float64)
     x = torch.randn(2, 3, 2, dtype=torch.float64, requires_grad=True)
     names = [n for n, _ in layer.named_parameters()]
 
@@ -55,12 +53,19 @@ def test_every_parameter_has_a_gradient_that_agrees_with_differences(name: str) 
 def test_every_cell_can_be_imported_and_got_by_name() -> None:
     for name, cell in cells.registered().items():
         assert getattr(cells, cell.__name__) is cell
-        assert type(cells.get(name.upper())) is cell
+        assert type(EVERY_CELL[name]) is cell
+    assert cells.get("GRU") == cells.get("gru")
 
 
-def test_an_unknown_cell_is_refused_with_the_nearest_name() -> None:
+def test_what_is_no_cell_is_refused_with_the_fix() -> None:
     with pytest.raises(UserError, match="did you mean 'lstm'"):
         cells.get("lstn")
+    with pytest.raises(UserError, match=r"write LSTM\(\)"):
+        cells.get(type(EVERY_CELL["lstm"]))
+    with pytest.raises(UserError, match="has its options already"):
+        cells.get(EVERY_CELL["rnn"], nonlinearity="relu")
+    with pytest.raises(UserError, match=r"missing.*'size'.*ProjectedLSTM\(\.\.\.\)"):
+        cells.get("projectedlstm")
 
 
 def test_the_equations_of_the_simple_network() -> None:

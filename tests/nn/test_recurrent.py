@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import io
 import pickle
-import warnings
 
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from elman.cells.gru import GRU
 from elman.cells.lstm import LSTM, ProjectedLSTM
@@ -134,6 +134,10 @@ def test_dropout_acts_between_layers_in_training_alone() -> None:
     assert not torch.allclose(layer.eval()(x)[0], layer.train()(x)[0])
 
 
+# Dynamo itself makes an autograd.Function to trace one.
+pytestmark = pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+
+
 @pytest.mark.parametrize("backend", ["eager", "auto"])
 def test_compiles_without_unrolling_time_and_with_its_gradients(backend: str) -> None:
     torch.manual_seed(0)
@@ -141,22 +145,17 @@ def test_compiles_without_unrolling_time_and_with_its_gradients(backend: str) ->
     x, lengths = torch.randn(2, 5, 2, requires_grad=True), torch.tensor([5, 2])
     y, state = layer(x, lengths=lengths)
     wanted = torch.autograd.grad(y.sum() + state.c.sum(), [x, *layer.parameters()])
-    with warnings.catch_warnings():
-        # Dynamo itself makes an autograd.Function to trace one.
-        warnings.filterwarnings("ignore", message=".*should not be instantiated", category=DeprecationWarning)
-        graphs = []
+    graphs = []
 
-        def counting(graph, example):
-            graphs.append(len(graph.graph.nodes))
-            return graph.forward
+    def counting(graph, example):
+        graphs.append(len(graph.graph.nodes))
+        return graph.forward
 
-        compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
-        z, other = compiled(x, lengths=lengths)
-        got = torch.autograd.grad(z.sum() + other.c.sum(), [x, *layer.parameters()])
-        torch.compile(layer, fullgraph=True, backend=counting)(x, lengths=lengths)
-        torch.compile(layer, fullgraph=True, backend=counting, dynamic=False)(
-            torch.randn(2, 50, 2), lengths=lengths
-        )
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+    z, other = compiled(x, lengths=lengths)
+    got = torch.autograd.grad(z.sum() + other.c.sum(), [x, *layer.parameters()])
+    torch.compile(layer, fullgraph=True, backend=counting)(x, lengths=lengths)
+    torch.compile(layer, fullgraph=True, backend=counting, dynamic=False)(torch.randn(2, 50, 2), lengths=lengths)
     assert_equal(z, y)
     assert_equal(other.c, state.c)
     for a, b in zip(got, wanted, strict=True):
@@ -201,10 +200,54 @@ def test_per_sample_gradients_by_vmap_of_the_definition() -> None:
             assert_equal(rows[name][i], alone[name], name)
 
 
-def test_autocast_meta_and_half_precision() -> None:
-    layer = Recurrent("lstm", 2, 3, backend="eager")
+@pytest.mark.parametrize("backend", ["eager", "torch"])
+def test_autocast_gives_its_format_compiled_or_not(backend: str) -> None:
+    model = nn.Sequential(nn.Linear(2, 2), Recurrent("lstm", 2, 3, backend=backend, initial_state="trainable"))
+    x = torch.randn(2, 4, 2)
+    exact, _ = model(x)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert layer(torch.randn(2, 4, 2))[0].isfinite().all()
+        y, state = model(x)
+        z, other = torch.compile(model, fullgraph=True, backend="aot_eager")(x)
+    assert {t.dtype for t in (y, z, *state, *other)} == {torch.bfloat16}
+    torch.testing.assert_close(y, z)
+    torch.testing.assert_close(y.float(), exact, atol=0.02, rtol=0.02)
+    z.sum().backward()
+    assert model[1].weight_hh_l0.grad.abs().sum() > 0
+
+
+def test_compiled_gradients_survive_a_dispatch_mode() -> None:
+    layer, x = Recurrent("gru", 2, 3), torch.randn(2, 4, 2)
+    layer(x)[0].sum().backward()
+    wanted, layer.weight_hh_l0.grad = layer.weight_hh_l0.grad, None
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager")
+
+    class Watching(TorchDispatchMode):  # as a profiler or a counter of operations does
+        def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+            return function(*args, **(kwargs or {}))
+
+    with Watching():
+        compiled(x)[0].sum().backward()
+    assert_equal(layer.weight_hh_l0.grad, wanted)
+
+
+def test_functional_call_replaces_every_parameter_the_initial_state_too() -> None:
+    layer = Recurrent("gru", 2, 3, initial_state="trainable")
+    zeros = {name: torch.zeros_like(p) for name, p in layer.named_parameters()}
+    ones = {**zeros, "initial_h": torch.ones(1, 3)}
+    y, _ = torch.func.functional_call(layer, ones, (torch.zeros(1, 1, 2),))
+    assert_equal(y, torch.full((1, 1, 3), 0.5))
+
+
+def test_lengths_may_be_a_list_or_any_whole_numbers() -> None:
+    layer, x = Recurrent("gru", 2, 3, outputs="last"), torch.randn(2, 4, 2)
+    wanted, _ = layer(x, lengths=torch.tensor([4, 2]))
+    for lengths in ([4, 2], torch.tensor([4, 2], dtype=torch.uint8), torch.tensor([4, 2], dtype=torch.int32)):
+        assert torch.equal(layer(x, lengths=lengths)[0], wanted)
+
+
+def test_meta_and_half_precision() -> None:
+    layer = Recurrent("lstm", 2, 3, device="meta")
+    assert layer(torch.empty(2, 4, 2, device="meta"), lengths=torch.empty(2, device="meta").long())[0].is_meta
     assert Recurrent("gru", 2, 3, device="meta")(torch.empty(2, 4, 2, device="meta"))[0].shape == (2, 4, 3)
     half = Recurrent("gru", 2, 3, backend="eager", dtype=torch.bfloat16)
     assert half(torch.randn(2, 4, 2, dtype=torch.bfloat16))[0].dtype == torch.bfloat16
@@ -265,6 +308,7 @@ def test_wrong_options_are_named(change: dict[str, object], words: str) -> None:
         ((torch.zeros(2, 4, 2),), {"lengths": torch.tensor([1, 5])}, "from 0 to T = 4, got 1 to 5"),
         ((torch.zeros(2, 4, 2),), {"lengths": torch.tensor([-1, 4])}, "got -1 to 4"),
         ((torch.zeros(2, 4, 2),), {"resets": torch.zeros(2, 3)}, r"resets must have shape \(2, 4\)"),
+        ((torch.zeros(2, 4, 2), {"h": torch.zeros(1, 2, 3)}), {}, r"state must name \['h', 'c'\], got \['h'\]"),
         ((torch.zeros(2, 4, 2), (torch.zeros(1, 2, 3),)), {}, r"state must be \(h: \(1, 2, 3\), c: \(1, 2, 3\)\)"),
     ],
 )

@@ -10,12 +10,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from elman import cells
-from elman.cells.lstm import ProjectedLSTM
 from elman.nn import Recurrent
+from every_cell import EVERY_CELL
 from tolerances import assert_equal
 
-CELLS = {**{name: cells.get(name) for name in cells.registered()}, "projectedlstm": ProjectedLSTM(2)}
 INPUTS, HIDDEN = 2, 3
 BOTH = st.booleans()
 
@@ -44,7 +42,7 @@ def cases(draw, directions=BOTH, max_layers: int = 2, resets=BOTH) -> Case:
     steps = int(lengths.max()) + draw(st.integers(0, 2))
     marks = draw(resets)
     layer = Recurrent(
-        CELLS[draw(st.sampled_from(sorted(CELLS)))],
+        draw(st.sampled_from([*EVERY_CELL.values()])),
         INPUTS,
         HIDDEN,
         draw(st.integers(1, max_layers)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from elman.recipes.baselines import Rows, measure_baselines
 from elman.recipes.measures import measure
 from elman.recipes.settings import changed, from_assignments, from_file
 from elman.training import Silent
+from elman.training.lock import FolderLock
 
 GOOD = ["lovely", "great", "fine", "charming"]
 BAD = ["awful", "dull", "poor", "tedious"]
@@ -61,6 +63,8 @@ def test_the_model_folder_gives_the_same_model(model: recipes.Trained) -> None:
     assert loaded.predict(texts[:2]) == ["good", "bad"]
     assert sum(loaded.probabilities(texts)[2].values()) == pytest.approx(1)
     assert loaded.predict([]) == []
+    with pytest.raises(UserError, match=r"a list of texts is wanted.*predict\(\[text\]\)"):
+        loaded.predict("a lovely film")
     assert {p.name for p in model.folder.iterdir()} >= {
         "model.safetensors", "config.json", "tokenizer.json", "metrics.json", "metrics.jsonl",
     }  # fmt: skip
@@ -205,3 +209,56 @@ def test_unknown_recipes_and_foreign_folders_are_refused(tmp_path: Path) -> None
 
 def test_a_table_is_taken_as_it_is(tmp_path: Path) -> None:
     assert trained(tmp_path / "run", Table(rows(), "rows")).metrics["test"]["rows"] == 8
+
+
+@pytest.mark.parametrize("kind", ["word", "bpe", "character"])
+def test_characters_in_parts_are_those_in_one(tmp_path: Path, kind: str) -> None:
+    data = {"review": ["J\u030cohn \u03aa\u0301 lovely", "caf\u00e9 dull", *rows()["review"]]}
+    model = trained(
+        tmp_path / "run",
+        {**data, "verdict": ["good", "bad", *rows()["verdict"]]},
+        settings={"data.vocabulary": kind, "train.epochs": 1},
+    ).model
+    composed, decomposed = model.probabilities(["caf\u00e9 J\u030cohn", "cafe\u0301 J\u030cohn"])
+    assert composed == decomposed
+
+
+def test_a_training_part_with_one_class_is_refused_before_training(tmp_path: Path) -> None:
+    data = {"review": ["a good day", "a bad day"] * 6, "verdict": ["good", "bad"] * 6}
+    data["who"] = ["one" if v == "good" else str(i) for i, v in enumerate(data["verdict"])]
+    data = {k: [c for c, w in zip(v, data["who"], strict=True) if w in ("one", "1", "3")] for k, v in data.items()}
+    settings = {"data.group": "who", "data.seed": 0, "data.test": 0.2, "data.validation": 0.2}
+    found = set()
+    for seed in range(8):
+        try:
+            trained(tmp_path / str(seed), data, label="verdict", settings={**settings, "data.seed": seed})
+        except UserError as error:
+            found.add(error.what)
+    assert found == {"the training part must hold two classes or more"}
+
+
+def test_a_folder_that_cannot_take_the_model_is_refused_before_training(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match="neither where you stand"):
+        trained(Path(), rows())
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "config.json").write_text("mine")
+    with pytest.raises(UserError, match=r"holds files that a run would replace.*config\.json"):
+        trained(foreign, rows())
+    early = tmp_path / "early"
+    early.mkdir()
+    (early / "metrics.jsonl").write_text("a run killed before its first checkpoint")
+    with pytest.raises(UserError, match="already holds a run"):
+        trained(early, rows())
+    assert (early / "metrics.jsonl").read_text().startswith("a run")
+    assert trained(early, rows(), resume=True).metrics["test"]["rows"] == 8
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
+    lock = FolderLock(tmp_path / "run")
+    lock.take()
+    with pytest.raises(UserError, match=f"another run is writing into this folder.*{os.getpid()}"):
+        trained(tmp_path / "run", rows())
+    lock.drop()
+    assert trained(tmp_path / "run", rows()).folder.exists()

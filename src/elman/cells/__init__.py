@@ -49,22 +49,31 @@ def registered() -> MappingProxyType[str, type[Cell]]:
     return MappingProxyType(dict(sorted(found.items())))
 
 
-def get(cell: str | Cell, **options: Any) -> Cell:
+def get(cell: str | Cell | type[Cell], **options: Any) -> Cell:
     """A cell by its name in any case, with the options of its class; a cell itself is returned as it is.
 
     Raises:
-        UserError: there is no cell of that name.
+        UserError: there is no cell of that name, its options are wrong or missing, or a cell is given with
+            options or as a class.
 
     Example:
         >>> get("rnn", nonlinearity="relu")
         RNN(nonlinearity='relu')
     """
     if isinstance(cell, Cell):
+        if options:
+            raise UserError("a cell has its options already", where=repr(cell), found=f"options {options}")
         return cell
+    if isinstance(cell, type):
+        raise UserError("a cell is wanted, not its class", found=cell.__name__, fix=f"write {cell.__name__}()")
     cells = registered()
     if cell.lower() not in cells:
         raise UserError("no such cell", found=repr(cell), fix=did_you_mean(cell.lower(), cells))
-    return cells[cell.lower()](**options)
+    try:
+        return cells[cell.lower()](**options)
+    except TypeError as error:
+        fix = f"give the cell itself, as elman.cells.{cells[cell.lower()].__name__}(...)"
+        raise UserError("a cell's options are wrong or missing", where=cell, found=str(error), fix=fix) from error
 
 
 def __getattr__(name: str) -> Any:

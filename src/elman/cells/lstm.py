@@ -61,7 +61,7 @@ class ProjectedLSTM(LSTM):
         {'h': 2, 'c': 5}
     """
 
-    size: int = 1
+    size: int
 
     def spec(self, inputs: int, hidden: int, bias: bool = True) -> Spec:
         """The LSTM's spec with h and the columns of weight_hh `size` wide, and `weight_hr` added.

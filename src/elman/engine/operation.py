@@ -77,12 +77,15 @@ def _backward(
     resets: Tensor | None,
 ) -> list[Tensor]:
     cell, spec = _DEFINITIONS[key]
-    again = [leaf.detach().requires_grad_() for leaf in leaves]
-    with torch.enable_grad():
+    # Recorded even below a dispatch mode (a profiler's, a counter's), where autograd is switched off.
+    recording = torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.AutogradFunctionality, False)
+    with recording, torch.enable_grad():
+        again = [leaf.detach().requires_grad_() for leaf in leaves]
         operands = Operands.from_leaves(spec, again, lengths, resets)
         y, final = RUNS[backend](cell, spec, operands, reverse)
-    outputs = [(o, g) for o, g in zip((y, *final.values()), gradients, strict=True) if o.requires_grad]
-    found = torch.autograd.grad([o for o, _ in outputs], again, [g for _, g in outputs], allow_unused=True)
+        results = zip((y, *final.values()), gradients, strict=True)
+        outputs = [(o, g) for o, g in results if o.requires_grad]  # without a step, y depends on nothing
+        found = torch.autograd.grad([o for o, _ in outputs], again, [g for _, g in outputs], allow_unused=True)
     return [
         torch.zeros_like(leaf, memory_format=torch.contiguous_format) if g is None else g.contiguous().clone()
         for g, leaf in zip(found, leaves, strict=True)

@@ -37,6 +37,8 @@ def refusal(cell: Cell, x: Tensor, resets: Tensor | None) -> str | None:
         return f"torch has no kernel for {type(cell).__name__}"
     if resets is not None:
         return "torch's kernels know no resets inside a sequence"
+    if x.is_meta:
+        return "meta tensors hold nothing for a kernel to read"
     if 0 in x.shape[:2]:
         return "torch's kernels take no empty sequence"
     return None

@@ -18,7 +18,12 @@ from elman.export.manifest import MANIFEST, read_folder
 from elman.export.tensors import tensors_from_bytes, tensors_to_bytes
 
 FORMAT_VERSION = 1
-_MODEL, _CONFIG, _TOKENIZER, _METRICS = "model.safetensors", "config.json", "tokenizer.json", "metrics.json"
+MODEL_FILES = _MODEL, _CONFIG, _TOKENIZER, _METRICS = (
+    "model.safetensors",
+    "config.json",
+    "tokenizer.json",
+    "metrics.json",
+)
 
 
 @dataclass(frozen=True)

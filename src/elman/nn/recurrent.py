@@ -46,7 +46,8 @@ class Recurrent(nn.Module):
         resets: (B, T) booleans: true where a row starts afresh before that step.
 
     Outputs beyond a row's length are 0 and its final state is the one at its own end; what the padding holds,
-    NaN included, reaches nothing.
+    NaN included, reaches nothing. The padding is read as zeros: a cell's step must be finite there, as all of
+    Elman's are. Under autocast everything is computed and returned in the region's format, as by torch.nn.
 
     Raises:
         ValueError: sizes, shapes or values that cannot be; the message names them.
@@ -140,10 +141,11 @@ class Recurrent(nn.Module):
         resets: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """Outputs and the states after each row's last step; see the class for shapes."""
+        lengths = None if lengths is None else torch.as_tensor(lengths)
         self._check(x, lengths, resets)
-        lengths = None if lengths is None else lengths.to(x.device)
+        lengths = None if lengths is None else lengths.to(x.device, torch.int64)
         resets = None if resets is None else resets.to(x.device, torch.bool)
-        fresh = {state: self.get_parameter(name) for state, name in self.trainable_states.items()} or None
+        fresh = {state: getattr(self, name) for state, name in self.trainable_states.items()} or None
         given = self._start(x, fresh) if state is None else self._named(state, x.shape[0])
         params = {
             name + suffix: getattr(self, name + suffix)
@@ -196,7 +198,7 @@ class Recurrent(nn.Module):
                 raise ValueError(
                     f"lengths must be ({rows},) integers, got {tuple(lengths.shape)} of {lengths.dtype}"
                 )
-            if not torch.compiler.is_compiling() and lengths.device.type == "cpu" and rows:
+            if not torch.compiler.is_compiling() and not lengths.is_meta and rows:
                 low, high = int(lengths.min()), int(lengths.max())
                 if low < 0 or high > steps:
                     raise ValueError(f"lengths must be from 0 to T = {steps}, got {low} to {high}")
@@ -217,7 +219,11 @@ class Recurrent(nn.Module):
         spec, passes = self.stack.specs[0], self.stack.num_layers * self.stack.directions
         if isinstance(state, Tensor):
             state = (state,)
-        values = [state[name] for name in spec.states] if isinstance(state, Mapping) else list(state)
+        if isinstance(state, Mapping):
+            if set(state) != set(spec.states):
+                raise ValueError(f"state must name {[*spec.states]}, got {[*state]}")
+            state = [state[name] for name in spec.states]
+        values = list(state)
         shapes = [(passes, rows, width) for width in spec.states.values()]
         if [tuple(v.shape) for v in values] != shapes:
             wanted = ", ".join(f"{n}: {s}" for n, s in zip(spec.states, shapes, strict=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -97,6 +97,14 @@ def run(
     Returns:
         The outputs (B, T, directions * output) and the final states by name, (layers * directions, B, width).
     """
+    kind = x.device.type
+    if kind != "meta" and torch.is_autocast_enabled(kind):
+        # As torch.nn's layers: everything in the region's format, on every backend, compiled or not.
+        dtype = torch.get_autocast_dtype(kind)
+        with torch.autocast(kind, enabled=False):
+            fresh = None if variation.fresh is None else _lowered(variation.fresh, dtype)
+            low = replace(variation, fresh=fresh)
+            return run(stack, _lowered(params, dtype), _lower(x, dtype), _lowered(state, dtype), low)
     finals: dict[str, list[Tensor]] = {name: [] for name in stack.specs[0].states}
     outputs: list[Tensor] = []
     for layer, direction, suffix in stack.passes():
@@ -123,6 +131,15 @@ def run(
             if stack.dropout and layer < stack.num_layers - 1:
                 x = dropout(x, stack.dropout, variation.training)
     return x, {name: torch.stack(values) for name, values in finals.items()}
+
+
+def _lower(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """A float32 tensor in the format of an autocast region; others stay, as autocast itself has it."""
+    return tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
+
+
+def _lowered(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    return {name: _lower(tensor, dtype) for name, tensor in tensors.items()}
 
 
 def fresh_states(spec: Spec, fresh: Mapping[str, Tensor] | None, index: int, x: Tensor) -> dict[str, Tensor]:

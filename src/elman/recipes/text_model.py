@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -14,7 +15,7 @@ from torch import Tensor, nn
 from elman import cells
 from elman.data import Batches, Labels, Vocabulary, subwords
 from elman.data.subwords import MOST
-from elman.errors import did_you_mean
+from elman.errors import UserError
 from elman.models import Committee, ManyToOne, WordEncoder
 from elman.nn import Recurrent
 from elman.nn.pooling import KINDS
@@ -70,8 +71,7 @@ class ModelSettings(BaseModel):
     @field_validator("cell")
     @classmethod
     def _known_cell(cls, value: str) -> str:
-        if value.lower() not in cells.registered():
-            raise ValueError(f"no such cell; {did_you_mean(value.lower(), cells.registered())}")
+        cells.get(value)
         return value
 
 
@@ -132,8 +132,10 @@ class TextModel(Model):
 
     def encode(self, texts: Sequence[str]) -> list[Pieces]:
         """What the network reads of each text: the numbers of at most `data.max_length` pieces, with subwords."""
-        data, buckets = self.settings.data, self.settings.model.subwords
-        encoded = self.vocabulary.encode(list(texts), data.max_length)
+        if isinstance(texts, str):
+            raise UserError("a list of texts is wanted", found="one text", fix="write predict([text])")
+        buckets = self.settings.model.subwords
+        encoded = self.vocabulary.encode(list(texts), self.settings.data.max_length)
         if not buckets:
             return [np.array(numbers, dtype=np.int32) for numbers in encoded]
         return [self._with_subwords(text, numbers) for text, numbers in zip(texts, encoded, strict=True)]
@@ -141,16 +143,19 @@ class TextModel(Model):
     def scores(self, sequences: Sequence[Pieces], batch_size: int = 256) -> Tensor:
         """(rows, classes) probabilities, or (rows, 1) numbers, in the order of the rows."""
         training = self.network.training
-        self.network.eval()
-        device = next(self.network.parameters()).device
         outputs = len(self.labels.names) if self.labels.kind == "classes" else 1
         result = torch.zeros(len(sequences), outputs)
-        with torch.inference_mode():
-            batches = Batches(sequences, batch_size=batch_size, shuffle=False) if len(sequences) else None
-            for batch in batches.epoch(0) if batches else ():
-                moved = batch.to(device)
-                result[batch.rows] = self._finished(self.network(moved.inputs, moved.lengths)).cpu()
-        self.network.train(training)
+        if not len(sequences):
+            return result
+        device = next(self.network.parameters()).device
+        self.network.eval()
+        try:
+            with torch.inference_mode():
+                for batch in Batches(sequences, batch_size=batch_size, shuffle=False).epoch(0):
+                    moved = batch.to(device)
+                    result[batch.rows] = self._finished(self.network(moved.inputs, moved.lengths)).cpu()
+        finally:
+            self.network.train(training)
         return result
 
     def codes(self, sequences: Sequence[Pieces]) -> list[int] | list[float]:
@@ -163,6 +168,9 @@ class TextModel(Model):
 
     def predict(self, texts: Sequence[str]) -> list[str] | list[float]:
         """The class of each text, or the number predicted for it.
+
+        Raises:
+            UserError: one text is given and not a list of texts.
 
         Example:
             >>> import elman
@@ -190,8 +198,11 @@ class TextModel(Model):
         return list(zip(pieces, scores, strict=True))
 
     def _with_subwords(self, text: str, numbers: Sequence[int]) -> Pieces:
-        data, buckets = self.settings.data, self.settings.model.subwords
-        pieces = self.vocabulary.tokens(text.lower() if data.lowercase else text)[: len(numbers)]
+        # Composed first, as the vocabulary does: the pieces of the text are then those its numbers stand for.
+        pieces = self.vocabulary.tokens(unicodedata.normalize("NFC", text))[: len(numbers)]
+        if self.settings.data.lowercase:
+            pieces = [piece.lower() for piece in pieces]
+        buckets = self.settings.model.subwords
         rows = [(number, *subwords(piece, buckets)) for number, piece in zip(numbers, pieces, strict=True)]
         return np.array(rows, dtype=np.int32).reshape(-1, 1 + MOST)
 

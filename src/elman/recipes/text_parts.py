@@ -30,9 +30,10 @@ class Prepared:
         return Rows([texts[row] for row in part], [self.targets[row] for row in part])
 
     def fingerprint(self) -> str:
-        """A hash of every text and label, in order: whether data is still what it was."""
-        both = [self.table.column(self.text), [str(v) for v in self.table.column(self.label)]]
-        return hashlib.sha256(json.dumps(both).encode("utf-8", "surrogatepass")).hexdigest()
+        """A hash of every text, label and part, in order: whether data is still what it was."""
+        labels = [str(value) for value in self.table.column(self.label)]
+        whole = [self.table.column(self.text), labels, *self.parts]
+        return hashlib.sha256(json.dumps(whole).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def prepare_parts(table: Table, text: str, label: str, asked: DataSettings, own: bool) -> Prepared:

@@ -70,7 +70,10 @@ class TextRecipe(Recipe):
 
     def train(self, request: Request) -> Trained:
         """Train on the request's data, measure on its test part, and write the model folder."""
-        scikit_learn("metrics")  # needed at the end: better said now
+        scikit_learn("metrics")  # needed after training: better said before it
+        if request.data is None:
+            for baseline in self.more_baselines.values():
+                baseline(Rows([], []), [])
         prepared, model = self._begin(request)
         settings = model.settings
         parts = {name: prepared.rows(part) for name, part in prepared.parts._asdict().items()}
@@ -173,9 +176,19 @@ class TextRecipe(Recipe):
         settings = _fitting(cast(Settings, request.settings), prepared.labels, request.progress.say)
         model = _new_model(settings, prepared.rows(prepared.parts.train), prepared.labels)
         model.recipe = self
+        classes = {prepared.targets[row] for row in prepared.parts.train}
+        if prepared.labels.kind == "classes" and len(classes) < 2:
+            what = "the training part must hold two classes or more"
+            fix = "give more rows, or more groups"
+            raise UserError(what, where=prepared.table.source, found=len(classes), fix=fix)
         return prepared, model
 
     def prepare(self, request: Request) -> Prepared:
+        """The request's rows, cleaned, labelled and dealt out; what was guessed and left out is said.
+
+        Raises:
+            UserError: the data cannot be read or learnt from; the file and line are named.
+        """
         say, settings = request.progress.say, cast(Settings, request.settings)
         table = self.default_data() if request.data is None else read_table(request.data)
         columns = choose_columns(table, request.text, request.label)
@@ -214,8 +227,8 @@ def _column(table: Table, given: str | None, trained: str) -> str | None:
 
 def _fitting(settings: Settings, labels: Labels, say: Callable[[str], None]) -> Settings:
     """The settings with a metric to watch that these labels have."""
-    classes = ("accuracy", "macro_f1", "loss")
-    numbers = ("rmse", "mae", "r2", "loss")
+    classes = ("accuracy", "macro_f1")
+    numbers = ("rmse", "mae", "r2")
     known, instead = (classes, "macro_f1") if labels.kind == "classes" else (numbers, "rmse")
     watch = settings.train.watch
     if watch in known:

@@ -19,6 +19,7 @@ from elman.training.batches import B, Batches
 from elman.training.checkpoint import Checkpoint, Standing, write_checkpoint
 from elman.training.generators import restore_generators, take_generators
 from elman.training.interrupt import Interrupted, StopRequest
+from elman.training.lock import FolderLock
 from elman.training.measure import better, checked
 from elman.training.optimizers import (
     build_optimizer,
@@ -129,6 +130,7 @@ class _Run(Generic[B]):
     ) -> None:
         self.standing = Standing()
         self.about: dict[str, Any] = {}
+        self._lock = FolderLock(Path(out))
         self._model, self._batches, self._validate = model, batches, validate
         self._settings, self._out = settings, out
         self._best: dict[str, Tensor] = {}
@@ -145,7 +147,7 @@ class _Run(Generic[B]):
             **self.about,
             **identity(self._settings, self._accelerator, len(self._batches)),
         }
-        saved = claim(self._out, resume, self._accelerator, self._progress)
+        saved = claim(self._out, resume, self._accelerator, self._progress, self._lock)
         if saved is not None:
             refuse_another_run(saved, self._identity, self._model.state_dict(), self._out)
         prepared, optimizer = self._accelerator.prepare(self._model, self._optimizer)
@@ -232,6 +234,7 @@ class _Run(Generic[B]):
     def close(self) -> None:
         """Let go of the terminal and the trackers, however the run ended."""
         self._record.close()
+        self._lock.drop()
 
     def _restore(self, saved: Checkpoint) -> None:
         self.standing, self._best = saved.standing, saved.best

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,9 @@ from accelerate import Accelerator
 from torch import Tensor
 
 from elman.errors import UserError
-from elman.export import disk_errors, recover
+from elman.export import MODEL_FILES, disk_errors, recover
 from elman.training.checkpoint import Checkpoint, checkpoint_folders, drop_others, newest_checkpoint
+from elman.training.lock import FolderLock
 from elman.training.progress import Progress
 from elman.training.settings import TrainSettings
 
@@ -44,7 +46,9 @@ def identity(settings: TrainSettings, accelerator: Accelerator, batches: int) ->
     }
 
 
-def claim(out: Path, resume: bool, accelerator: Accelerator, progress: Progress) -> Checkpoint | None:
+def claim(
+    out: Path, resume: bool, accelerator: Accelerator, progress: Progress, lock: FolderLock
+) -> Checkpoint | None:
     """Take a folder for a run.
 
     Args:
@@ -52,6 +56,7 @@ def claim(out: Path, resume: bool, accelerator: Accelerator, progress: Progress)
         resume: whether to go on with the run that is there.
         accelerator: the first process writes, the others wait.
         progress: is told where the run is taken up.
+        lock: taken before anything is changed.
 
     Returns:
         The checkpoint to go on from, or None to start from the beginning.
@@ -60,19 +65,20 @@ def claim(out: Path, resume: bool, accelerator: Accelerator, progress: Progress)
         UserError: the folder holds a run and `resume` is False, or no checkpoint in it is valid.
     """
     if accelerator.is_main_process:
-        with disk_errors(out):
-            out.mkdir(parents=True, exist_ok=True)
-            (out / "checkpoints").mkdir(exist_ok=True)
-            recover(out)
+        _refuse_place(out)
+        if resume or not _held(out):
+            with disk_errors(out):
+                lock.take()
+                (out / "checkpoints").mkdir(exist_ok=True)
+                recover(out)
     accelerator.wait_for_everyone()
-    held = bool(checkpoint_folders(out)) or (out / "manifest.json").exists()
-    if held and not resume:
+    if _held(out) and not resume:
         fix = "go on with --resume (resume=True), or choose another folder"
         raise UserError("this folder already holds a run, and a run is never overwritten", where=out, fix=fix)
     found = newest_checkpoint(out, progress.say) if resume else None
     accelerator.wait_for_everyone()
     if found is None:
-        if held:
+        if (out / "manifest.json").exists():
             fix = "train in another folder"
             raise UserError("this folder holds a model and no checkpoint to resume", where=out, fix=fix)
         if resume:
@@ -84,6 +90,25 @@ def claim(out: Path, resume: bool, accelerator: Accelerator, progress: Progress)
     state = "finished, nothing to do" if checkpoint.standing.finished else "going on"
     progress.say(f"resumed from {folder}: {state}")
     return checkpoint
+
+
+def _held(out: Path) -> bool:
+    written = ("manifest.json", "metrics.jsonl")
+    return bool(checkpoint_folders(out)) or any((out / name).exists() for name in written)
+
+
+def _refuse_place(out: Path) -> None:
+    """Say before training what would stop the model from being written into `out` after it."""
+    fix = "name a new folder with --out (out=)"
+    if Path.cwd().is_relative_to(out) or out.is_mount():
+        what = "a run's folder is replaced in one move, so it can be neither where you stand nor a mounted disk"
+        raise UserError(what, where=out, fix=fix)
+    foreign = [name for name in MODEL_FILES if (out / name).exists()]
+    if foreign and not (out / "manifest.json").exists():
+        raise UserError("this folder holds files that a run would replace", where=out, found=foreign[0], fix=fix)
+    parent = next(folder for folder in out.parents if folder.exists())
+    if parent.is_dir() and not os.access(parent, os.W_OK | os.X_OK):
+        raise UserError("nothing can be written here", where=parent, fix=fix)
 
 
 def refuse_another_run(
@@ -104,8 +129,8 @@ def refuse_another_run(
         before = checkpoint.identity.get(name)
         if before != value:
             what = f"{name} differs from the run being resumed: {before!r} then"
-            fix = f"resume with {name}={before}, or start anew in another folder"
-            raise UserError(what, where=out, found=repr(value), fix=fix)
+            same = f"resume with {name}={before}" if "." in name else "resume with the same"
+            raise UserError(what, where=out, found=repr(value), fix=f"{same}, or start anew in another folder")
     then = {name: (tuple(t.shape), t.dtype) for name, t in checkpoint.model.items()}
     here = {name: (tuple(t.shape), t.dtype) for name, t in state.items()}
     for name in sorted(then.keys() | here.keys()):

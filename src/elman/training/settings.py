@@ -47,7 +47,7 @@ class TrainSettings(BaseModel):
     )
     watch: str = Field(
         default="macro_f1",
-        description="metric that says which epoch was best; loss, mae, mse, rmse: lower is better",
+        description="metric that says which epoch was best; rmse, mae, loss: lower is better",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="start of every random choice; same seed, same bits")
     precision: Literal["no", "bf16", "fp16"] = Field(
@@ -55,7 +55,7 @@ class TrainSettings(BaseModel):
     )
     device: Literal["auto", "cpu"] = Field(default="auto", description="auto: an accelerator if there is one")
     checkpoint_minutes: float = Field(
-        default=5.0,
+        default=1.0,
         ge=0,
         description="minutes between checkpoints, what a kill costs at most; 0: one after every step",
     )
