@@ -28,7 +28,7 @@ def evaluate(
     elman evaluate runs/sentiment --data more.csv
     """  # noqa: D301
     from elman import recipes
-    from elman.cli.console import results, write_json
+    from elman.cli.console import results, say, write_json
     from elman.cli.tables import comparison, confusion
 
     if data is None and (text is not None or label is not None):
@@ -42,6 +42,10 @@ def evaluate(
     # The baselines were measured on the test part: beside other rows they would say nothing.
     baselines = model.metrics.get("baselines", {}) if data is None else {}
     console = results()
+    if "columns" in measured:
+        say("columns: text {text!r}, label {label!r}".format(**measured["columns"]))
+        if left_out := measured["rows_without_text"]:
+            say(f"{left_out} rows without a text are left out")
     console.print(f"measured on {measured['rows']} rows of {data or 'the test part'}\n", soft_wrap=True)
     console.print(comparison({"this model": measured, **baselines}))
     if "confusion" in measured:

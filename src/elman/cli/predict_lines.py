@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, BinaryIO
 
 from elman.cli.answers import answers
@@ -23,8 +24,12 @@ def predict_lines(model: TextModel, lines: BinaryIO) -> None:
         UserError: a line is not UTF-8, no JSON, or has no text; the line is named.
     """
     for number, line in enumerate(lines, start=1):
-        row = _row(line, f"standard input:{number}")
-        write_json({**row, **answers(model, [row["text"]])[0]})
+        row, where = _row(line, f"standard input:{number}"), f"standard input:{number}"
+        answer = answers(model, [row["text"]])[0]
+        if clash := sorted((row.keys() & answer.keys()) - {"text"}):
+            fix = "rename it: the answer is written there"
+            raise UserError(f"a line must not have the key {clash[0]!r}", where=where, fix=fix)
+        write_json({**row, **answer})
 
 
 def _row(line: bytes, where: str) -> dict[str, Any]:
@@ -43,11 +48,18 @@ def _row(line: bytes, where: str) -> dict[str, Any]:
 
 def _object(text: str, where: str) -> dict[str, Any]:
     try:
-        row: dict[str, Any] = json.loads(text, parse_constant=_refused)
+        row: dict[str, Any] = json.loads(text, parse_constant=_refused, parse_float=_finite)
     except (ValueError, RecursionError) as error:
         what = "a line that begins with { must be a JSON object"
         raise UserError(what, where=where, found=str(error)) from error
     return row
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        _refused(text)
+    return number
 
 
 def _refused(constant: str) -> None:

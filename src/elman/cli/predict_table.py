@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -95,7 +96,13 @@ def _json_lines(columns: Mapping[str, list[Any]]) -> str:
     rows = zip(*columns.values(), strict=True)
     # As in a CSV, NaN is a cell that holds nothing.
     cleaned = ([None if is_missing(cell) and cell != "" else cell for cell in row] for row in rows)
-    return "".join(json.dumps(dict(zip(columns, row, strict=True))) + "\n" for row in cleaned)
+    return "".join(json.dumps(dict(zip(columns, map(_plain, row), strict=True))) + "\n" for row in cleaned)
+
+
+def _plain(cell: Any) -> Any:
+    """A cell as JSON has it: dates and infinities have no other form there than text."""
+    known = cell is None or isinstance(cell, bool | int | str | list | dict)
+    return cell if known or (isinstance(cell, float) and math.isfinite(cell)) else str(cell)
 
 
 _WRITERS = {

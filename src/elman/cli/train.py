@@ -41,11 +41,11 @@ def train(
     elman train sentiment
     elman train sentiment --data reviews.csv --text review --label stars
     elman train sentiment --set model.cell=lstm --set train.epochs=3 --out runs/lstm
-    elman train sentiment --out runs/lstm --resume
+    elman train sentiment --set model.cell=lstm --set train.epochs=3 --out runs/lstm --resume
     """  # noqa: D301
     from elman import recipes
     from elman.cli.console import from_here, say, write_json
-    from elman.training import console_progress, process
+    from elman.training import Silent, console_progress, process
 
     chosen = recipes.get(recipe)
     rank, processes = process()
@@ -57,14 +57,15 @@ def train(
     request = recipes.Request(
         out=out or recipes.free_folder(recipe),
         settings=_settings(chosen, config, changes or []),
-        progress=console_progress(),
+        progress=console_progress() if rank == 0 else Silent(),
         data=data,
         text=text,
         label=label,
         resume=resume,
     )
     if dry_run:
-        _show_plan(chosen.plan(request), as_json)
+        if rank == 0:
+            _show_plan(chosen.plan(request), as_json)
         return
     if rank == 0:
         say(f"folder: {from_here(request.out)}")

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from elman.engine import NAMES
 from elman.nn.drop_in import DropIn
 from elman.nn.drop_in_cells import DropInCell
+from elman.nn.drop_in_eager import refuse_backend
 from elman.nn.recurrent import Recurrent
 
 
@@ -19,7 +21,7 @@ def explain(model: nn.Module, x: Tensor, *, resets: Tensor | None = None) -> str
 
     Raises:
         TypeError: there is no recurrent layer in the model.
-        ValueError: a layer asks by name for a backend that cannot run.
+        ValueError: a layer asks by name for a backend that is not there or cannot run.
 
     Example:
         >>> import torch
@@ -41,6 +43,8 @@ def _lines(module: nn.Module, x: Tensor, resets: Tensor | None) -> list[str]:
         choices = module.explain(x, resets=resets)
         return [f" {part}: {choice.backend} ({choice.reason})" for part, choice in choices]
     if isinstance(module, DropIn | DropInCell):
+        if module.backend not in NAMES:
+            raise refuse_backend(module.backend)
         if module.backend == "eager":
             return [": eager (asked for by name)"]
         reason = (

@@ -14,7 +14,7 @@ from elman.errors import UserError, did_you_mean
 from elman.export import read_model
 from elman.recipes.contract import Model, Recipe, Request, Trained
 from elman.recipes.settings import changed
-from elman.training import Progress, console_progress
+from elman.training import Progress, Silent, console_progress, process
 
 __all__ = ["Model", "Recipe", "Request", "Trained", "free_folder", "get", "load", "registered", "train"]
 
@@ -88,12 +88,16 @@ def train(
         ['positive']
     """
     chosen = get(recipe)
+    rank, processes = process()
+    if out is None and processes > 1:
+        fix = "name one with --out (out=)"
+        raise UserError("several processes must share one folder", found=f"{processes} processes", fix=fix)
     if resume and out is None:
         raise UserError("which run is to be resumed?", where="resume", fix="name its folder with --out (out=)")
     request = Request(
         out=Path(out) if out is not None else free_folder(recipe),
         settings=changed(chosen.settings, settings or {}),
-        progress=progress or console_progress(),
+        progress=(progress or console_progress()) if rank == 0 else Silent(),
         data=data,
         text=text,
         label=label,

@@ -155,10 +155,11 @@ class TextRecipe(Recipe):
             table = read_table(data)
             columns = [_column(table, given, about[role]) for role, given in (("text", text), ("label", label))]
             names = choose_columns(table, *columns)
-            table, _ = drop_empty(table, names.text)
+            table, dropped = drop_empty(table, names.text)
             targets = model.labels.encode(table.column(str(names.label)), table.where)
             codes = model.codes(model.encode(table.column(names.text)))
-            return measure(model.labels, targets, codes)
+            said = {"columns": {"text": names.text, "label": names.label}, "rows_without_text": dropped}
+            return {**measure(model.labels, targets, codes), **said}
         if about["source"] is None and not about["own"]:
             what = "this model was trained on a table in memory, which is not kept"
             raise UserError(what, where=model.folder, fix="name the rows to measure with --data")

@@ -123,7 +123,7 @@ def write_checkpoint(out: Path, checkpoint: Checkpoint) -> Path:
         (new / "metrics.jsonl").write_text(lines_to_text(checkpoint.lines), encoding="utf-8")
     atomic_write(folder.parent / "latest", folder.name.encode())
     with disk_errors(folder.parent):
-        drop_others(out, folder)
+        drop_others(out, folder, kept=1 if checkpoint.standing.finished else KEPT)  # the model itself is next
     return folder
 
 
@@ -165,12 +165,12 @@ def checkpoint_folders(out: Path) -> list[Path]:
     return sorted(ours, key=_number)
 
 
-def drop_others(out: Path, newest: Path) -> None:
+def drop_others(out: Path, newest: Path, kept: int = KEPT) -> None:
     """Remove what is not `newest` or the one before it: older ones, later ones it replaces, remains of a kill."""
-    kept = [folder for folder in checkpoint_folders(out) if _number(folder) <= _number(newest)][-KEPT:]
+    keep = [folder for folder in checkpoint_folders(out) if _number(folder) <= _number(newest)][-kept:]
     for entry in sorted((out / "checkpoints").iterdir()):
         ours = _STEP.match(entry.name.removeprefix(".")) and not entry.is_symlink()
-        if ours and entry not in kept:
+        if ours and entry not in keep:
             shutil.rmtree(entry)
 
 

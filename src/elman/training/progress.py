@@ -69,10 +69,11 @@ class Lines:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream, self._total, self._spoken = stream, 0, time.monotonic()
+        self._done, self._started = 0, time.monotonic()
 
     def start(self, done: int, total: int) -> None:
         """Remember the number of steps."""
-        self._total = total
+        self._done, self._total, self._started = done, total, time.monotonic()
 
     def step(self, line: Line) -> None:
         """One line when ten seconds have passed since the last."""
@@ -81,7 +82,16 @@ class Lines:
 
     def epoch(self, line: Line) -> None:
         """One line."""
-        self.say(f"step {line.get('step')}/{self._total}  {describe(line)}")
+        self.say(f"step {line.get('step')}/{self._total}  {describe(line)}{self._left(line)}")
+
+    def _left(self, line: Line) -> str:
+        """The time left, once a second of this run tells."""
+        steps, seconds = int(line.get("step") or 0) - self._done, time.monotonic() - self._started
+        left = self._total - self._done - steps
+        if seconds < 1 or steps < 1 or left < 1:
+            return ""
+        minutes, rest = divmod(round(seconds / steps * left), 60)
+        return f"  {minutes}:{rest:02d} left"
 
     def say(self, message: str) -> None:
         """One line."""
