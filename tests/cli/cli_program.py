@@ -12,7 +12,7 @@ from pathlib import Path
 
 from elman.cli import main
 
-TINY = ("model.hidden_size=8", "model.embedding_size=8", "train.epochs=1", 'train.track="none"')
+TINY = ("model.hidden_size=8", "model.embedding_size=8", "train.epochs=1", "train.track=off")
 
 
 @dataclass(frozen=True)

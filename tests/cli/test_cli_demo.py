@@ -17,7 +17,7 @@ SMALL = {
     "model.hidden_size": 8,
     "model.embedding_size": 8,
     "train.epochs": 1,
-    "train.track": "none",
+    "train.track": "off",
     "data.vocabulary_size": 50,
 }
 

@@ -49,7 +49,7 @@ def test_train_chooses_a_free_folder_and_json_names_it(reviews_csv, tmp_path, mo
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs" / "sentiment").mkdir(parents=True)
     (tmp_path / "tiny.toml").write_text("[model]\nhidden_size = 9\ncell = 'rnn'\n[train]\nepochs = 1\n")
-    changes = ["--config", "tiny.toml", "--set", "model.hidden_size=8", "--set", 'train.track="none"']
+    changes = ["--config", "tiny.toml", "--set", "model.hidden_size=8", "--set", "train.track=off"]
     result = run("train", "sentiment", "--data", reviews_csv, *changes, "--json")
     told = json.loads(result.out)
     assert Path(told["folder"]) == tmp_path / "runs" / "sentiment-2"

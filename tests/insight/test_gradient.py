@@ -10,6 +10,7 @@ from elman.insight import gradient_by_distance
 from elman.insight.gradient import StateRecorder
 from elman.models import ManyToOne
 from elman.nn import Recurrent
+from every_cell import EVERY_CELL
 
 LENGTHS = torch.tensor([7, 0, 3, 5])
 LABELS = torch.tensor([0, 2, 1, 1])
@@ -106,7 +107,8 @@ def run_cells(cells, x):
 @pytest.mark.parametrize("pooling", ["last", "max+attention"])
 @pytest.mark.parametrize("cell", ["rnn", "gru", "projectedlstm"])
 def test_scores_are_those_of_the_model(cell, pooling):
-    model, x = random_model(RNN("relu") if cell == "rnn" else cell, 2, pooling, initial_state="trainable")
+    chosen = RNN("relu") if cell == "rnn" else EVERY_CELL[cell]
+    model, x = random_model(chosen, 2, pooling, initial_state="trainable")
     seen = []
     gradient_by_distance(model, x, LENGTHS, lambda scores: [seen.append(scores), row_losses(scores)][1])
     torch.testing.assert_close(seen[0], model(x, LENGTHS), rtol=1e-10, atol=1e-12)

@@ -47,8 +47,8 @@ def test_lines_for_epochs_at_once_and_for_steps_every_ten_seconds(monkeypatch):
     lines.epoch({**LINE, "validation_macro_f1": 0.61234})
     text = stream.getvalue().splitlines()
     assert len(text) == 3
-    assert text[0] == "step 7/10  epoch 2  loss 0.5000  gradient 1.25  12,346 tokens/s"
-    assert text[2].endswith("validation_macro_f1 0.6123")
+    assert text[0] == "step 7/10  epoch 2  loss 0.5000  gradient 1.25  12,346 tokens/s  0:04 left"
+    assert text[2].endswith("validation_macro_f1 0.6123  0:09 left")
 
 
 def test_the_bar_shows_where_training_stands():
