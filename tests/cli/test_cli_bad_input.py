@@ -221,6 +221,8 @@ def test_predict_refuses_a_table_that_has_its_columns(model, tmp_path):
         (b'{"txt": "a"}\n', ("a line must hold a text", "the keys txt")),
         (b'{"text": 3}\n', ("a line must hold a text", "found: 3")),
         (b'{"text": "a", "n": NaN}\n', ("NaN",)),
+        (b'{"text": "a", "n": 1e999}\n', ("1e999",)),
+        (b'{"text": "a", "prediction": 1}\n', ("must not have the key 'prediction'",)),
         (b"caf\xe9\n", ("not UTF-8", "byte 0xe9 at position 4")),
     ],
 )

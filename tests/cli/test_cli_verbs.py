@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import importlib
 import io
 import json
+import math
 import os
 import subprocess
 import sys
@@ -17,6 +19,7 @@ import torch
 from cli_program import run, train
 
 import elman
+from elman.cli.predict_table import _WRITERS
 from elman.data import DATASETS
 from elman.engine.backends import RUNS
 
@@ -203,3 +206,18 @@ def test_data_lists_licence_source_and_whether_it_is_here(tmp_path, monkeypatch)
         "cache": "not fetched",
     }
     assert "MIT" in run("data").out
+
+
+def test_dates_and_infinities_of_a_table_become_text_in_json_lines():
+    columns = {"when": [datetime.date(2026, 1, 2)], "x": [math.inf], "y": [1.5], "n": [None]}
+    line = json.loads(_WRITERS[".jsonl"](columns), parse_constant=str.upper)
+    assert line == {"when": "2026-01-02", "x": "inf", "y": 1.5, "n": None}
+
+
+def test_evaluate_says_which_columns_it_took_and_what_it_left_out(model, tmp_path):
+    data = tmp_path / "more.csv"
+    data.write_text("comment,verdict\na good film,good\n,bad\na bad film,bad\n")
+    result = run("evaluate", model, "--data", data)
+    assert result.code == 0 and "measured on 2 rows" in result.out
+    assert "columns: text 'comment', label 'verdict'" in result.err
+    assert "1 rows without a text are left out" in result.err
