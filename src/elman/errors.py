@@ -38,3 +38,13 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = [str(k) for k in known]
     near = difflib.get_close_matches(name, names, n=1)
     return f"did you mean {near[0]!r}?" if near else f"choose one of: {', '.join(names) or 'none'}"
+
+
+def visible(text: str) -> str:
+    r"""The text with what would steer a terminal, or cannot be encoded, written out.
+
+    Example:
+        >>> visible("a \x1b[31m[bold]")
+        'a \\x1b[31m[bold]'
+    """
+    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)

@@ -14,7 +14,8 @@ from cli_program import run
 
 import elman
 from elman.cli import main
-from elman.cli.console import results, visible
+from elman.cli.console import results
+from elman.errors import visible
 
 VERBS = ("recipes", "train", "evaluate", "predict", "demo", "doctor", "data")
 HEAVY = "torch sklearn tokenizers numpy matplotlib accelerate pandas rich"

@@ -5,9 +5,11 @@ Nothing heavy is imported before a verb runs, so that every `--help` is quick.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         0.1.0
         0
     """
+    if sys.stdout is None:  # closed by who started this: nobody reads the answers
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 - open to the end
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # no terminal is too old for a user's text
@@ -57,6 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from elman.cli.console import say_error
 
         say_error(str(error))
+        return _USER_ERROR
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        from elman.cli.console import say_error
+
+        say_error(f"no space left on the device: {error.filename or 'standard output'}")
         return _USER_ERROR
     return 0
 
@@ -98,8 +109,16 @@ def _flushed(code: int) -> int:
     """The exit code; 1 where what is still to be written finds nobody to read it."""
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            from elman.cli.console import say_error
+
+            say_error("no space left on the device: standard output")
+            code = _USER_ERROR
+        elif isinstance(error, BrokenPipeError):
+            code = 1
+        else:
+            raise
         # Python flushes it once more at its end, which must not complain: as its documentation advises.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     return code

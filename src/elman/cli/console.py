@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from elman.errors import visible
+
 
 def results() -> Console:
     """Standard output: without colours where it is no terminal or NO_COLOR is set; text is never markup."""
@@ -42,16 +44,6 @@ def from_here(folder: Path) -> str:
     """A path as short as it can be given here."""
     here = Path.cwd()
     return str(folder.relative_to(here) if folder.is_relative_to(here) else folder)
-
-
-def visible(text: str) -> str:
-    r"""The text with what would steer a terminal, or cannot be encoded, written out.
-
-    Example:
-        >>> visible("a \x1b[31m[bold]")
-        'a \\x1b[31m[bold]'
-    """
-    return "".join(c if c.isprintable() or c == "\n" else c.encode("unicode_escape").decode() for c in text)
 
 
 def _messages() -> Console:

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from elman.errors import visible
+
 _LIBRARIES = (
     "torch", "accelerate", "matplotlib", "numpy", "pydantic", "rich", "safetensors", "tokenizers", "typer",
 )  # fmt: skip
@@ -30,7 +32,7 @@ def doctor(as_json: Annotated[bool, typer.Option("--json", help="JSON for machin
     \b
     elman doctor
     """  # noqa: D301
-    from elman.cli.console import results, visible, write_json
+    from elman.cli.console import results, write_json
     from elman.cli.tables import plain_table
 
     found = _findings()

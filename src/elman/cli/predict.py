@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from elman.errors import UserError
+from elman.errors import UserError, visible
 
 if TYPE_CHECKING:
     from elman.recipes.text_model import TextModel
@@ -47,6 +47,8 @@ def predict(
     else:
         from elman.cli.predict_lines import predict_lines
 
+        if sys.stdin is None:
+            raise UserError("nothing to answer: no text is given and standard input is closed", where="predict")
         predict_lines(model, sys.stdin.buffer)
 
 
@@ -65,7 +67,7 @@ def text_model(folder: Path) -> TextModel:
 def show_texts(model: TextModel, texts: list[str], *, words: bool) -> None:
     """Each text with its answer and the probability of each class, and how the verdict moved."""
     from elman.cli.answers import answers
-    from elman.cli.console import results, visible
+    from elman.cli.console import results
     from elman.cli.words import legend, moving_verdict
 
     console = results()
@@ -88,7 +90,7 @@ def _check(
         raise UserError("--text, --out and --force are about a table", where="predict", fix="name it with --data")
     if words and not given:
         raise UserError("--words shows texts of the command line", where="predict", fix="give a text")
-    if data is None and not texts and sys.stdin.isatty():
+    if data is None and not texts and sys.stdin is not None and sys.stdin.isatty():
         fix = 'give texts ("..."), --data FILE, or lines on standard input'
         raise UserError("there is nothing to predict", where="predict", fix=fix)
 
@@ -109,7 +111,6 @@ def _predict_texts(model: TextModel, texts: list[str], words: bool, as_json: boo
 
 
 def _verdict(answer: dict[str, Any]) -> str:
-    from elman.cli.console import visible
 
     if "probabilities" not in answer:
         return f"{answer['prediction']:.4g}"

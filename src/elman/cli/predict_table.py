@@ -69,6 +69,9 @@ def _check_out(out: Path, force: bool, as_json: bool) -> None:
 
 def _answered(model: TextModel, table: Table, column: str) -> dict[str, list[Any]]:
     cells = table.column(column)
+    for row, cell in enumerate(cells):
+        if not is_missing(cell) and not isinstance(cell, str | int | float):
+            raise UserError("a text must be text", where=table.where(row), found=repr(cell))
     texts = ["" if is_missing(cell) else str(cell) for cell in cells]
     rows = [row for row, text in enumerate(texts) if not is_empty(text)]
     if len(rows) < len(texts):

@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from elman.cli.console import visible
+from elman.errors import visible
 
 _HIGHER = {"accuracy": True, "macro_f1": True, "rmse": False, "mae": False, "r2": True}  # is higher better?
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from elman.errors import UserError
+from elman.errors import UserError, visible
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -114,7 +114,7 @@ def _settings(recipe: Recipe, config: Path | None, changes: list[str]) -> BaseMo
 
 
 def _show_plan(plan: list[tuple[str, str]], as_json: bool) -> None:
-    from elman.cli.console import results, visible, write_json
+    from elman.cli.console import results, write_json
     from elman.cli.tables import plain_table
 
     if as_json:

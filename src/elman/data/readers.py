@@ -79,6 +79,9 @@ def _read_path(path: Path) -> Table:
 
 
 def _read_mapping(source: Mapping[str, Sequence[Any]]) -> Table:
+    for name, cells in source.items():
+        if isinstance(cells, str) or not hasattr(cells, "__iter__"):
+            raise UserError("a column must be a list of cells", where=name, found=repr(cells))
     table = Table({str(name): [plain(cell) for cell in cells] for name, cells in source.items()}, "data")
     if not len(table):
         raise UserError("the data has no row", where="data", found=", ".join(table.columns))

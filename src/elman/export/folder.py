@@ -98,7 +98,19 @@ def read_model(folder: str | Path) -> ModelFolder:
         UserError: the folder does not exist, is not a model folder (says what is missing), is damaged (says
             which file), or was written by a newer Elman.
     """
-    asked, folder = Path(folder), current(folder)
+    asked = Path(folder)
+    try:
+        return _read_model(asked, current(folder))
+    except OSError as error:
+        what = "the model folder cannot be read"
+        raise UserError(what, where=asked, found=error.strerror or str(error)) from error
+    except ValueError as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError("this is no path of a model folder", where=repr(str(folder)), found=str(error)) from error
+
+
+def _read_model(asked: Path, folder: Path) -> ModelFolder:
     if folder.name != asked.resolve().name:
         what = f"{asked}: replacing this model was cut short; the older version is read from {folder}"
         warnings.warn(what, RuntimeWarning, stacklevel=2)

@@ -51,10 +51,10 @@ def from_file(path: Path) -> dict[str, Any]:
         UserError: there is no such file, or it is not TOML; the line is named.
     """
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError("the settings file cannot be read", where=path, found=error.strerror) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise UserError("the settings file is not TOML", where=path, found=str(error)) from error
 
 
@@ -92,7 +92,7 @@ def _value(text: str) -> Any:
         return {"none": None, "true": True, "false": False}[text.lower()]
     try:
         return json.loads(text)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):  # no JSON, or numbers and brackets beyond all measure
         return text
 
 

@@ -40,9 +40,11 @@ class DataSettings(BaseModel):
     validation: float = Field(0.1, gt=0, lt=0.9, description="share of the rows the best epoch is chosen by")
     seed: int = Field(0, ge=0, description="start of the split into parts")
     vocabulary: Literal["word", "bpe", "character"] = Field("word", description="what a text is cut into")
-    vocabulary_size: int = Field(12_000, ge=5, description="entries of the vocabulary at most")
+    vocabulary_size: int = Field(12_000, ge=5, le=10_000_000, description="entries of the vocabulary at most")
     lowercase: bool = Field(True, description="whether upper and lower case are the same")
-    max_length: int = Field(256, ge=1, description="pieces of a text that are read; the rest is cut off")
+    max_length: int = Field(
+        256, ge=1, le=1_000_000, description="pieces of a text that are read; the rest is cut off"
+    )
 
 
 class ModelSettings(BaseModel):
@@ -51,13 +53,13 @@ class ModelSettings(BaseModel):
     model_config = _STRICT
 
     cell: str = Field("gru", description="the recurrent cell")
-    embedding_size: int = Field(128, ge=1, description="width of a piece's vector")
-    hidden_size: int = Field(128, ge=1, description="units in each layer and direction")
-    num_layers: int = Field(1, ge=1, description="recurrent layers")
+    embedding_size: int = Field(128, ge=1, le=65_536, description="width of a piece's vector")
+    hidden_size: int = Field(128, ge=1, le=65_536, description="units in each layer and direction")
+    num_layers: int = Field(1, ge=1, le=100, description="recurrent layers")
     bidirectional: bool = Field(True, description="read the text in both directions")
     pooling: str = Field("mean+max", description="last, mean, max, attention, or several joined by +")
-    subwords: int = Field(20_000, ge=0, description="hashes of character n-grams of words; 0: none")
-    members: int = Field(3, ge=1, description="networks trained side by side whose answers are averaged")
+    subwords: int = Field(20_000, ge=0, le=10_000_000, description="hashes of character n-grams of words; 0: none")
+    members: int = Field(3, ge=1, le=100, description="networks trained side by side whose answers are averaged")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of numbers zeroed in training")
     unknown: float = Field(0.1, ge=0, lt=1, description="share of pieces made unknown in training")
 
@@ -132,8 +134,14 @@ class TextModel(Model):
 
     def encode(self, texts: Sequence[str]) -> list[Pieces]:
         """What the network reads of each text: the numbers of at most `data.max_length` pieces, with subwords."""
-        if isinstance(texts, str):
-            raise UserError("a list of texts is wanted", found="one text", fix="write predict([text])")
+        if not isinstance(texts, list | tuple):
+            found = "one text" if isinstance(texts, str) else type(texts).__name__
+            raise UserError(
+                "a list of texts is wanted", found=found, fix="write predict([text]), predict(list(column))"
+            )
+        for row, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise UserError("every text must be a string", where=f"text {row}", found=repr(text))
         buckets = self.settings.model.subwords
         encoded = self.vocabulary.encode(list(texts), self.settings.data.max_length)
         if not buckets:

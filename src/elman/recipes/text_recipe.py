@@ -132,6 +132,8 @@ class TextRecipe(Recipe):
             UserError: its configuration and its weights do not belong together.
         """
         config = read_config(folder)
+        if broken := next((n for n, t in folder.state.items() if not t.isfinite().all()), None):
+            raise UserError("the weights must be finite", where=folder.path, found=f"{broken} is not")
         labels = Labels(config.labels.kind, tuple(config.labels.names))
         if folder.tokenizer is None:
             raise UserError("a text model needs its tokenizer.json", where=folder.path)

@@ -185,6 +185,12 @@ class _Run(Generic[B]):
     def measure(self) -> None:
         """Validate, remember the weights if they are the best, and decide whether to go on."""
         standing, settings = self.standing, self._settings
+        weights = self._model.state_dict().items()
+        if broken := next((n for n, t in weights if t.is_floating_point() and not t.isfinite().all()), None):
+            what = f"the weights must stay finite; {broken} is not after step {standing.step}"
+            raise UserError(
+                what, where=self._out, fix="lower train.learning_rate; the checkpoints before are kept"
+            )
         self._model.eval()
         metrics = checked(self._accelerator, self._validate(self._model), settings.watch, standing.epoch + 1)
         self._model.train()

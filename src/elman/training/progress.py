@@ -11,6 +11,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as RichProgress
 
+from elman.errors import visible
+
 Line = Mapping[str, float | int | str | None]
 _QUIET_SECONDS = 10.0
 
@@ -96,7 +98,7 @@ class Lines:
     def say(self, message: str) -> None:
         """One line."""
         self._spoken = time.monotonic()
-        print(message, file=self._stream, flush=True)
+        print(visible(message), file=self._stream, flush=True)
 
     def stop(self) -> None:
         """Nothing is left open."""
@@ -125,7 +127,7 @@ class Bar:
 
     def say(self, message: str) -> None:
         """A line above the bar."""
-        self._bar.console.print(message, markup=False, highlight=False)
+        self._bar.console.print(visible(message), markup=False, highlight=False)
 
     def stop(self) -> None:
         """Leave the bar as it stands."""

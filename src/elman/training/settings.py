@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 OptimizerName = Literal["adamw", "adam", "nadam", "radam", "adamax", "adagrad", "rmsprop", "sgd"]
 
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, le=1_000_000_000)]
 
 
 class TrainSettings(BaseModel):
