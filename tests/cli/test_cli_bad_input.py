@@ -6,8 +6,10 @@ import errno
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -240,3 +242,27 @@ def test_a_text_that_cannot_be_encoded_is_answered(model):
 
 def _full(_: int) -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_standard_streams_that_are_full_or_closed(model):
+    command = f"{shlex.quote(sys.executable)} -m elman predict {shlex.quote(str(model))}"
+    full = subprocess.run(["sh", "-c", f"{command} good >/dev/full"], capture_output=True, text=True, check=False)
+    closed = subprocess.run(["sh", "-c", f"{command} <&-"], capture_output=True, text=True, check=False)
+    assert (full.returncode, closed.returncode) == (2, 2)
+    assert full.stderr == "error: no space left on the device: standard output\n"
+    assert "standard input is closed" in closed.stderr and "Traceback" not in closed.stderr
+
+
+def test_an_archive_is_looked_at_where_the_data_is_kept_too(tmp_path, monkeypatch):
+    wrong = tmp_path / "wrong.tar.gz"
+    wrong.write_bytes(b"not it")
+    monkeypatch.setenv("ELMAN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "cache" / "data" / "sentiment").mkdir(parents=True)
+    run("data", "sentiment", "--from", wrong).refused("wrong.tar.gz: ", "SHA-256")
+
+
+def test_a_broken_link_among_texts_is_named(tmp_path):
+    (tmp_path / "texts" / "good").mkdir(parents=True)
+    (tmp_path / "texts" / "good" / "a.txt").write_text("a film")
+    (tmp_path / "texts" / "good" / "b.txt").symlink_to(tmp_path / "gone")
+    refused_training(tmp_path, tmp_path / "texts", "b.txt: a text must be a file", "a broken link")

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import elman
 from elman import recipes
 from elman.data import Labels, Table
 from elman.errors import UserError
+from elman.export import save_model
 from elman.recipes.baselines import Rows, measure_baselines
 from elman.recipes.measures import measure
 from elman.recipes.settings import changed, from_assignments, from_file
@@ -138,7 +140,7 @@ def test_plan_says_what_would_run_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_settings_come_from_defaults_file_and_assignments(tmp_path: Path) -> None:
     file = tmp_path / "settings.toml"
-    file.write_text("[train]\nepochs = 3\n[model]\ncell = 'lstm'\n")
+    file.write_text("[train]\nepochs = 3\n[model]\ncell = 'lstm'\n", encoding="utf-8-sig")
     settings = changed(recipes.get("sentiment").settings, from_file(file))
     settings = changed(settings, from_assignments(["train.epochs=5", "train.clip=none"]))
     assert (settings.train.epochs, settings.train.clip, settings.model.cell) == (5, None, "lstm")
@@ -153,6 +155,9 @@ def test_settings_come_from_defaults_file_and_assignments(tmp_path: Path) -> Non
         ("train.epochs=0", "train.epochs: .*greater than or equal to 1"),
         ("train.learning_rate=NaN", "train.learning_rate: .*finite"),
         ("model=gru", "no setting 'model'"),
+        ("model.hidden_size=100000000", "model.hidden_size: .*less than or equal to 65536"),
+        ("train.epochs=" + "9" * 5000, "train.epochs: .*integer"),
+        ("train.epochs=" + "[" * 100_000, "train.epochs: .*integer"),
         ("model.pooling=men", "model.pooling: .*'men' is none of last, mean, max, attention"),
         ("model.cell=lstn", "model.cell: .*did you mean 'lstm'"),
     ],
@@ -262,3 +267,42 @@ def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
         trained(tmp_path / "run", rows())
     lock.drop()
     assert trained(tmp_path / "run", rows()).folder.exists()
+
+
+def test_weights_that_are_not_finite_are_never_a_model(tmp_path: Path, model: recipes.Trained) -> None:
+    with pytest.raises(UserError, match=r"the weights must stay finite; members\..* is not after step"):
+        trained(
+            tmp_path / "run",
+            rows(),
+            settings={"train.learning_rate": 1e308, "train.epochs": 1, "train.batch_size": 64},
+        )
+    assert not (tmp_path / "run" / "model.safetensors").exists()
+    state = {name: t * torch.nan for name, t in model.model.network.state_dict().items()}
+    folder = save_model(tmp_path / "nan", state, model.model.config, model.model.vocabulary.to_json())
+    with pytest.raises(UserError, match="the weights must be finite"):
+        elman.load(folder)
+
+
+@pytest.mark.parametrize(
+    ("texts", "words"),
+    [
+        ("a film", r"found: one text"),
+        ({"review": ["a film"]}, r"found: dict"),
+        (["a film", None], r"text 1: every text must be a string; found: None"),
+        ([b"a film"], r"text 0: every text must be a string"),
+    ],
+)
+def test_predict_takes_a_list_of_strings(model: recipes.Trained, texts: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        model.model.predict(texts)
+
+
+def test_a_mapping_holds_lists() -> None:
+    with pytest.raises(UserError, match="text: a column must be a list of cells; found: 'abc'"):
+        elman.train("sentiment", {"text": "abc", "label": "abc"})
+
+
+@pytest.mark.parametrize("folder", ["/", "\0", "x" * 5000, "~"])
+def test_a_path_that_cannot_be_a_model_is_said(folder: str) -> None:
+    with pytest.raises(UserError):
+        elman.load(folder)
