@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -306,3 +307,21 @@ def test_a_mapping_holds_lists() -> None:
 def test_a_path_that_cannot_be_a_model_is_said(folder: str) -> None:
     with pytest.raises(UserError):
         elman.load(folder)
+
+
+def test_few_rows_are_seen_more_often_unless_the_user_says_how_often(tmp_path: Path) -> None:
+    recipe, said = recipes.get("sentiment"), []
+
+    class Listening(Silent):
+        def say(self, message: str) -> None:
+            said.append(message)
+
+    def epochs(**changes: Any) -> str:
+        settings = changed(recipe.settings, {"model.members": 1, **changes})
+        request = recipes.Request(tmp_path / "run", settings, Listening(), rows())
+        return dict(recipe.plan(request))["train.epochs"]
+
+    assert epochs() == "150"
+    assert "few rows: 150 epochs instead of 3 (train.epochs changes it)" in said
+    assert epochs(**{"train.epochs": 7}) == "7"
+    assert epochs(**{"train.batch_size": 1}) == str(math.ceil(150 / 28))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,8 @@ from elman.recipes.text_config import config_of, read_config
 from elman.recipes.text_model import Scale, Settings, TextModel, build_network
 from elman.recipes.text_parts import Prepared, prepare_parts
 from elman.training import TrainSettings, fit, process
+
+LEAST_STEPS = 150  # fewer do not leave the majority class
 
 
 @dataclass(frozen=True)
@@ -173,10 +176,22 @@ class TextRecipe(Recipe):
         test = prepared.rows(prepared.parts.test)
         return measure(model.labels, test.targets, model.codes(model.encode(test.texts)))
 
+    def _often_enough(self, settings: Settings, rows: int, say: Callable[[str], None]) -> Settings:
+        """More epochs where there are few rows, unless the user chose their number: few steps learn nothing."""
+        train, chosen = settings.train, self.settings.train
+        least = math.ceil(LEAST_STEPS / math.ceil(rows / train.batch_size))
+        if train.epochs != chosen.epochs or least <= train.epochs:
+            return settings
+        patience = least if train.patience == chosen.patience else train.patience
+        say(f"few rows: {least} epochs instead of {train.epochs} (train.epochs changes it)")
+        changed = train.model_copy(update={"epochs": least, "patience": patience})
+        return settings.model_copy(update={"train": changed})
+
     def _begin(self, request: Request) -> tuple[Prepared, TextModel]:
         """The rows, and an untrained model for them."""
         prepared = self.prepare(request)
         settings = _fitting(cast(Settings, request.settings), prepared.labels, request.progress.say)
+        settings = self._often_enough(settings, len(prepared.parts.train), request.progress.say)
         model = _new_model(settings, prepared.rows(prepared.parts.train), prepared.labels)
         model.recipe = self
         classes = {prepared.targets[row] for row in prepared.parts.train}
