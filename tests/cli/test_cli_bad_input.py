@@ -188,7 +188,8 @@ def test_resume_needs_a_folder(reviews_csv):
 
 
 def test_several_processes_need_a_folder_and_only_the_first_one_reports(reviews_csv, tmp_path, monkeypatch):
-    monkeypatch.setattr("elman.training.process", lambda: (1, 2))
+    monkeypatch.setenv("RANK", "1")  # what `torchrun` tells the second of two processes
+    monkeypatch.setenv("WORLD_SIZE", "2")
     run("train", "sentiment", "--data", reviews_csv).refused("one folder", "found: 2 processes", "--out")
     monkeypatch.setattr("elman.recipes.text_recipe.TextRecipe.train", lambda *_: None)
     result = train(reviews_csv, tmp_path / "run", "--json")

@@ -24,7 +24,8 @@ def predict_lines(model: TextModel, lines: BinaryIO) -> None:
         UserError: a line is not UTF-8, no JSON, or has no text; the line is named.
     """
     for number, line in enumerate(lines, start=1):
-        row, where = _row(line, f"standard input:{number}"), f"standard input:{number}"
+        where = f"standard input:{number}"
+        row = _row(line, where)
         answer = answers(model, [row["text"]])[0]
         if clash := sorted((row.keys() & answer.keys()) - {"text"}):
             fix = "rename it: the answer is written there"

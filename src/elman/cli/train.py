@@ -5,12 +5,13 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from elman.errors import UserError, visible
+from elman.errors import visible
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -45,24 +46,12 @@ def train(
     """  # noqa: D301
     from elman import recipes
     from elman.cli.console import from_here, say, write_json
-    from elman.training import Silent, console_progress, process
+    from elman.training import process
 
     chosen = recipes.get(recipe)
-    rank, processes = process()
-    if out is None and resume:
-        raise UserError("which run is to be resumed?", where="--resume", fix="name its folder with --out")
-    if out is None and processes > 1:
-        fix = "name one with --out"
-        raise UserError("several processes must share one folder", found=f"{processes} processes", fix=fix)
-    request = recipes.Request(
-        out=out or recipes.free_folder(recipe),
-        settings=_settings(chosen, config, changes or []),
-        progress=console_progress() if rank == 0 else Silent(),
-        data=data,
-        text=text,
-        label=label,
-        resume=resume,
-    )
+    rank, _ = process()
+    wanted = recipes.request(recipe, _settings(chosen, config, changes or []), out=out, resume=resume)
+    request = replace(wanted, data=data, text=text, label=label)
     if dry_run:
         if rank == 0:
             _show_plan(chosen.plan(request), as_json)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import cast
+from typing import TypeAlias, cast
 
 import torch
 from torch import Tensor
@@ -15,15 +15,16 @@ from elman.cells.lstm import LSTM, ProjectedLSTM
 from elman.cells.rnn import RNN
 from elman.engine.operands import Operands
 
+Kernel: TypeAlias = Callable[..., tuple[Tensor, ...]]
 _VF = torch._VF  # where torch.nn itself finds these kernels
 
 
-def kernel(cell: Cell) -> Callable[..., tuple[Tensor, ...]] | None:
+def kernel(cell: Cell) -> Kernel | None:
     """PyTorch's function for exactly this cell, or None."""
     if type(cell) is RNN:
-        function: Callable[..., tuple[Tensor, ...]] = _VF.rnn_tanh if cell.nonlinearity == "tanh" else _VF.rnn_relu
+        function: Kernel = _VF.rnn_tanh if cell.nonlinearity == "tanh" else _VF.rnn_relu
         return function
-    functions: dict[type[Cell], Callable[..., tuple[Tensor, ...]]] = {
+    functions: dict[type[Cell], Kernel] = {
         LSTM: _VF.lstm,
         ProjectedLSTM: _VF.lstm,
         GRU: _VF.gru,
@@ -52,10 +53,13 @@ def run(cell: Cell, spec: Spec, operands: Operands, reverse: bool = False) -> tu
     initial = tuple(s[None].contiguous() for s in operands.state.values())
     flat = [operands.params[name] for name in spec.params]
     bias = spec.blocks["ih"].bias is not None
+    run_kernel = kernel(cell)
+    if run_kernel is None:
+        raise ValueError(f"torch has no kernel for {cell!r}")
     if operands.lengths is None:
-        y, final = whole(cell, x, initial, flat, bias)
+        y, final = whole(run_kernel, x, initial, flat, bias)
     else:
-        y, final = packed(cell, x, initial, flat, bias, operands.lengths)
+        y, final = packed(run_kernel, x, initial, flat, bias, operands.lengths)
     states = dict(zip(spec.states, (f[0] for f in final), strict=True))
     return (y if flip is None else flip(y)), states
 
@@ -71,27 +75,21 @@ def reversal(operands: Operands) -> Callable[[Tensor], Tensor]:
 
 
 def whole(
-    cell: Cell, x: Tensor, initial: tuple[Tensor, ...], flat: list[Tensor], bias: bool
+    run_kernel: Kernel, x: Tensor, initial: tuple[Tensor, ...], flat: list[Tensor], bias: bool
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Rows that all have T steps."""
-    states = initial if isinstance(cell, LSTM) else initial[0]
-    run_kernel = kernel(cell)
-    if run_kernel is None:
-        raise ValueError(f"torch has no kernel for {cell!r}")
+    states = initial if len(initial) > 1 else initial[0]
     y, *final = run_kernel(x, states, flat, bias, 1, 0.0, torch.is_grad_enabled(), False, True)
     return y, tuple(final)
 
 
 def packed(
-    cell: Cell, x: Tensor, initial: tuple[Tensor, ...], flat: list[Tensor], bias: bool, lengths: Tensor
+    run_kernel: Kernel, x: Tensor, initial: tuple[Tensor, ...], flat: list[Tensor], bias: bool, lengths: Tensor
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
     """Rows of their own lengths; a row of length 0 takes a step on zeros that is then discarded."""
-    run_kernel = kernel(cell)
-    if run_kernel is None:
-        raise ValueError(f"torch has no kernel for {cell!r}")
     pack = pack_padded_sequence(x, lengths.clamp(min=1).cpu(), batch_first=True, enforce_sorted=False)
     ordered = tuple(s.index_select(1, cast(Tensor, pack.sorted_indices)) for s in initial)
-    states = ordered if isinstance(cell, LSTM) else ordered[0]
+    states = ordered if len(ordered) > 1 else ordered[0]
     training = torch.is_grad_enabled()
     data, *final = run_kernel(pack.data, pack.batch_sizes, states, flat, bias, 1, 0.0, training, False)
     result = PackedSequence(data, pack.batch_sizes, pack.sorted_indices, pack.unsorted_indices)

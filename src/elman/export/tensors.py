@@ -13,6 +13,17 @@ from torch import Tensor
 from elman.errors import UserError
 
 
+def first_not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or infinity, or None.
+
+    Example:
+        >>> import torch
+        >>> first_not_finite({"a": torch.zeros(2), "b": torch.tensor([torch.inf])})
+        'b'
+    """
+    return next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
+
+
 def tensors_to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
     """Named tensors in the safetensors format.
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+
+from pydantic import BaseModel
 
 from elman.errors import UserError, did_you_mean
 from elman.export import read_model
@@ -16,7 +19,7 @@ from elman.recipes.contract import Model, Recipe, Request, Trained
 from elman.recipes.settings import changed
 from elman.training import Progress, Silent, console_progress, process
 
-__all__ = ["Model", "Recipe", "Request", "Trained", "free_folder", "get", "load", "registered", "train"]
+__all__ = ["Model", "Recipe", "Request", "Trained", "free_folder", "get", "load", "registered", "request", "train"]
 
 
 @cache
@@ -50,6 +53,34 @@ def free_folder(name: str, parent: str | Path = "runs") -> Path:
         number += 1
         folder = Path(parent) / f"{name}-{number}"
     return folder
+
+
+def request(
+    recipe: str,
+    settings: BaseModel,
+    *,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: Progress | None = None,
+) -> Request:
+    """A request whose folder is settled and whose progress is told by the first process alone.
+
+    Raises:
+        UserError: no folder is named where one must be: to resume, or for several processes.
+    """
+    rank, processes = process()
+    if out is None and processes > 1:
+        fix = "name one with --out (out=)"
+        raise UserError("several processes must share one folder", found=f"{processes} processes", fix=fix)
+    if out is None and resume:
+        fix = "name its folder with --out (out=)"
+        raise UserError("which run is to be resumed?", where="--resume (resume=True)", fix=fix)
+    return Request(
+        out=free_folder(recipe) if out is None else Path(out),
+        settings=settings,
+        progress=(progress or console_progress()) if rank == 0 else Silent(),
+        resume=resume,
+    )
 
 
 def train(
@@ -88,22 +119,9 @@ def train(
         ['positive']
     """
     chosen = get(recipe)
-    rank, processes = process()
-    if out is None and processes > 1:
-        fix = "name one with --out (out=)"
-        raise UserError("several processes must share one folder", found=f"{processes} processes", fix=fix)
-    if resume and out is None:
-        raise UserError("which run is to be resumed?", where="resume", fix="name its folder with --out (out=)")
-    request = Request(
-        out=Path(out) if out is not None else free_folder(recipe),
-        settings=changed(chosen.settings, settings or {}),
-        progress=(progress or console_progress()) if rank == 0 else Silent(),
-        data=data,
-        text=text,
-        label=label,
-        resume=resume,
-    )
-    return chosen.train(request)
+    wanted = changed(chosen.settings, settings or {})
+    asked = request(recipe, wanted, out=out, resume=resume, progress=progress)
+    return chosen.train(replace(asked, data=data, text=text, label=label))
 
 
 def load(folder: str | Path) -> Model:

@@ -15,7 +15,7 @@ from elman.recipes.text_model import DataSettings
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows ready to be learnt from: cleaned, labelled, cut into parts."""
+    """Rows ready to be learnt from: cleaned (`dropped` had no text), labelled, cut into parts."""
 
     table: Table
     text: str
@@ -23,11 +23,21 @@ class Prepared:
     labels: Labels
     targets: Sequence[float]
     parts: Split
+    dropped: int
 
     def rows(self, part: Sequence[int]) -> Rows:
         """The texts and targets of a part."""
         texts = self.table.column(self.text)
         return Rows([texts[row] for row in part], [self.targets[row] for row in part])
+
+    def shown_labels(self) -> str:
+        """How often each class stands in the rows, or that the labels are numbers."""
+        counts = self.labels.counts(self.targets)
+        return ", ".join(f"{name} {count}" for name, count in counts.items()) or "numbers"
+
+    def shown_parts(self) -> str:
+        """How many rows each part holds."""
+        return ", ".join(f"{name} {len(part)}" for name, part in self.parts._asdict().items())
 
     def fingerprint(self) -> str:
         """A hash of every text, label and part, in order: whether data is still what it was."""
@@ -49,7 +59,7 @@ def prepare_parts(table: Table, text: str, label: str, asked: DataSettings, own:
     Raises:
         UserError: a column is missing, a label cannot be read, or there are too few rows.
     """
-    table, _ = drop_empty(table, text)
+    table, dropped = drop_empty(table, text)
     group = asked.group or ("group" if own and "group" in table.columns else None)
     labels = Labels.read(table, label, None if asked.labels == "auto" else asked.labels)
     targets = labels.encode(table.column(label), table.where)
@@ -63,4 +73,4 @@ def prepare_parts(table: Table, text: str, label: str, asked: DataSettings, own:
         groups=table.column(group) if group else None,
         labels=targets if labels.kind == "classes" else None,
     )
-    return Prepared(table, text, label, labels, targets, parts)
+    return Prepared(table, text, label, labels, targets, parts, dropped)

@@ -25,7 +25,7 @@ from elman.data import (
 )
 from elman.data.vocabulary import PADDING, UNKNOWN
 from elman.errors import UserError
-from elman.export import ModelFolder, save_model
+from elman.export import ModelFolder, first_not_finite, save_model
 from elman.models import ManyToOne
 from elman.nn import explain
 from elman.recipes.baselines import Predict, Rows, measure_baselines
@@ -57,13 +57,13 @@ class TextRecipe(Recipe):
     def plan(self, request: Request) -> list[tuple[str, str]]:
         """What `train` would do, without doing it: data, parts, network and settings, by name."""
         prepared, model = self._begin(request)
-        network, counts = model.network, prepared.labels.counts(prepared.targets)
+        network = model.network
         example = torch.zeros(1, 1, model.settings.model.embedding_size)
         return [
             ("data", f"{len(prepared.table)} rows of {prepared.table.source}"),
             ("columns", f"text {prepared.text!r}, label {prepared.label!r}"),
-            ("labels", ", ".join(f"{name} {count}" for name, count in counts.items()) or "numbers"),
-            ("parts", ", ".join(f"{name} {len(part)}" for name, part in prepared.parts._asdict().items())),
+            ("labels", prepared.shown_labels()),
+            ("parts", prepared.shown_parts()),
             ("vocabulary", f"{len(model.vocabulary)} entries"),
             ("parameters", str(sum(p.numel() for p in network.parameters()))),
             ("runs", explain(cast(ManyToOne, network.members[0]).recurrent, example)),
@@ -78,7 +78,7 @@ class TextRecipe(Recipe):
             for baseline in self.more_baselines.values():
                 baseline(Rows([], []), [])
         prepared, model = self._begin(request)
-        settings = model.settings
+        settings, fingerprint = model.settings, prepared.fingerprint()
         parts = {name: prepared.rows(part) for name, part in prepared.parts._asdict().items()}
         rank, processes = process()
         batches = Batches(
@@ -96,7 +96,7 @@ class TextRecipe(Recipe):
             _validation(model, parts["validation"]),
             settings.train,
             request.out,
-            about={"the data": prepared.fingerprint(), **_meaning(settings)},
+            about={"the data": fingerprint, **_meaning(settings)},
             resume=request.resume,
             progress=request.progress,
         )
@@ -119,7 +119,7 @@ class TextRecipe(Recipe):
             "source": _source(request.data),
             "text": prepared.text,
             "label": prepared.label,
-            "fingerprint": prepared.fingerprint(),
+            "fingerprint": fingerprint,
         }
         model.config, model.folder = config_of(model, self.name, about), request.out
         if rank == 0:
@@ -135,7 +135,7 @@ class TextRecipe(Recipe):
             UserError: its configuration and its weights do not belong together.
         """
         config = read_config(folder)
-        if broken := next((n for n, t in folder.state.items() if not t.isfinite().all()), None):
+        if broken := first_not_finite(folder.state):
             raise UserError("the weights must be finite", where=folder.path, found=f"{broken} is not")
         labels = Labels(config.labels.kind, tuple(config.labels.names))
         if folder.tokenizer is None:
@@ -213,14 +213,12 @@ class TextRecipe(Recipe):
         if request.data is not None and columns.guessed:
             guesses = " and ".join(f"--{role} {getattr(columns, role)!r}" for role in columns.guessed)
             say(f"columns guessed: {guesses}")
-        table, dropped = drop_empty(table, columns.text)
-        if dropped:
-            say(f"{dropped} rows without a text are left out")
         prepared = prepare_parts(table, columns.text, str(columns.label), settings.data, request.data is None)
+        if prepared.dropped:
+            say(f"{prepared.dropped} rows without a text are left out")
+        labels, parts = prepared.shown_labels(), prepared.shown_parts()
+        say(f"{len(prepared.table)} rows of {table.source}; labels: {labels}; parts: {parts}")
         counts = prepared.labels.counts(prepared.targets)
-        shown = ", ".join(f"{name} {count}" for name, count in counts.items()) if counts else "numbers"
-        sizes = ", ".join(f"{name} {len(part)}" for name, part in prepared.parts._asdict().items())
-        say(f"{len(table)} rows of {table.source}; labels: {shown}; parts: {sizes}")
         if counts and (warning := imbalance(prepared.labels, counts)):
             say(warning)
         return prepared

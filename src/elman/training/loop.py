@@ -14,6 +14,7 @@ from accelerate.utils import set_seed
 from torch import Tensor, nn
 
 from elman.errors import UserError
+from elman.export import first_not_finite
 from elman.training.accelerator import make_accelerator, release, total
 from elman.training.batches import B, Batches
 from elman.training.checkpoint import Checkpoint, Standing, write_checkpoint
@@ -185,8 +186,7 @@ class _Run(Generic[B]):
     def measure(self) -> None:
         """Validate, remember the weights if they are the best, and decide whether to go on."""
         standing, settings = self.standing, self._settings
-        weights = self._model.state_dict().items()
-        if broken := next((n for n, t in weights if t.is_floating_point() and not t.isfinite().all()), None):
+        if broken := first_not_finite(self._model.state_dict()):
             what = f"the weights must stay finite; {broken} is not after step {standing.step}"
             raise UserError(
                 what, where=self._out, fix="lower train.learning_rate; the checkpoints before are kept"
