@@ -8,12 +8,17 @@ PIP_FLAGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+ifeq ($(origin CXX),default)
+CXX := c++
+endif
+CMAKE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja)
+CMAKE_DRIVER = $(CMAKE) -DELMAN_PYTHON=OFF -DELMAN_DRIVER=ON
 
-.PHONY: install demo test lint kill-test targets bench lock clean
+.PHONY: install native demo test lint sanitize arm kill-test targets bench lock clean
 
-install: $(STAMP)
+install: $(STAMP) native
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt $(wildcard build_backend/*.py)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "elman needs Python 3.11 or newer; found $$($(PYTHON) --version). Fix: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
@@ -22,6 +27,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/pip install -q --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[dev]"
 	-$(BIN)/elman data sentiment
 	@touch $(STAMP)
+
+# The extension, into src/elman; ninja knows what has changed. A compiler that fails is an error, none at all is not.
+native: $(STAMP)
+	@if command -v $(CXX) >/dev/null; then $(MAKE) -s --no-print-directory build/native/build.ninja && \
+	  $(BIN)/cmake --build build/native; \
+	else echo "no C++ compiler ($(CXX)): elman runs eagerly. Fix on Debian: apt-get install g++, then make native"; fi
+
+build/native/build.ninja: $(STAMP)
+	$(CMAKE) --fresh -B build/native -DELMAN_IN_PLACE=ON -DCMAKE_CXX_COMPILER=$(CXX) \
+	  -DPython_EXECUTABLE=$(abspath $(BIN)/python)
+	@touch $@
 
 demo: install
 	$(BIN)/elman demo
@@ -34,6 +50,24 @@ lint: install
 
 test: lint
 	$(BIN)/pytest
+
+sanitize: $(STAMP)  # csrc/driver.cpp and the core, without Python: memory and undefined behaviour, then data races
+	$(CMAKE_DRIVER) -B build/sanitize-address -DCMAKE_CXX_COMPILER=$(CXX) -DELMAN_SANITIZE=address,undefined
+	$(BIN)/cmake --build build/sanitize-address
+	build/sanitize-address/elman_driver
+	$(CMAKE_DRIVER) -B build/sanitize-thread -DCMAKE_CXX_COMPILER=$(CXX) -DELMAN_SANITIZE=thread
+	$(BIN)/cmake --build build/sanitize-thread
+	build/sanitize-thread/elman_driver
+
+QEMU = $(firstword $(shell command -v qemu-aarch64-static qemu-aarch64))
+arm: $(STAMP)  # the same program for aarch64, run under emulation
+	@command -v aarch64-linux-gnu-g++ >/dev/null || \
+	  { echo "no compiler for aarch64. Fix on Debian: apt-get install g++-aarch64-linux-gnu"; exit 2; }
+	@test -n "$(QEMU)" || { echo "no emulator for aarch64. Fix on Debian: apt-get install qemu-user-static"; exit 2; }
+	$(CMAKE_DRIVER) -B build/arm -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
+	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static
+	$(BIN)/cmake --build build/arm
+	$(QEMU) build/arm/elman_driver
 
 kill-test: install  # 200 runs killed at random moments and resumed; minutes
 	ELMAN_KILLS=200 $(BIN)/pytest tests/training/test_training_kill.py
@@ -51,4 +85,4 @@ lock: install
 	rm .constraints.new
 
 clean:
-	rm -rf $(VENV) build dist
+	rm -rf $(VENV) build dist src/elman/_native.*.so

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from elman import __version__
+from elman.cli.bench import bench
 from elman.cli.data import data
 from elman.cli.demo import demo
 from elman.cli.doctor import doctor
@@ -28,7 +29,7 @@ __all__ = ["main"]
 
 _USER_ERROR = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
-_VERBS = (recipes, train, evaluate, predict, demo, doctor, data)
+_VERBS = (recipes, train, evaluate, predict, demo, doctor, data, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -73,6 +73,7 @@ def _machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "torch threads": torch.get_num_threads(),
         "accelerators": f"{count} x {accelerator.type}" if accelerator else "none that this torch can use",
+        "native engine": _native_engine(),
     }
 
 
@@ -81,6 +82,14 @@ def _cpu() -> str:
     told = Path("/proc/cpuinfo")
     names = re.findall(r"^model name\s*:\s*(.+)$", told.read_text(), re.M) if told.is_file() else []
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def _native_engine() -> str:
+    """The instruction sets that the compiled core may use here; the reason where there is no core."""
+    from elman.engine.extension import native, why_not
+
+    core = native()
+    return str(why_not()) if core is None else f"built; instruction sets: {', '.join(core.instruction_sets())}"
 
 
 def _backends() -> tuple[str, ...]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from elman.engine.backends import NAMES, RUNS, Choice, choose
+from elman.engine.backends import run as run_chosen
+from elman.engine.native import Misfit
 from elman.engine.operands import Operands
 from elman.engine.operation import register
 from elman.engine.operation import run as run_operation
 
-__all__ = ["NAMES", "RUNS", "Choice", "Operands", "choose", "register", "run_operation"]
+__all__ = ["NAMES", "RUNS", "Choice", "Misfit", "Operands", "choose", "register", "run_chosen", "run_operation"]

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from torch import Tensor
 
 from elman.cells import Cell, Spec
-from elman.engine import eager, torch_kernels
+from elman.engine import eager, extension, native, torch_kernels
 from elman.engine.operands import Operands
 
 Run = Callable[[Cell, Spec, Operands, bool], tuple[Tensor, dict[str, Tensor]]]
-RUNS: dict[str, Run] = {"torch": torch_kernels.run, "eager": eager.run}
+RUNS: dict[str, Run] = {"native": native.run, "torch": torch_kernels.run, "eager": eager.run}
 NAMES = ("auto", *RUNS)
 
 
@@ -24,8 +25,23 @@ class Choice:
     reason: str
 
 
-def choose(cell: Cell, x: Tensor, resets: Tensor | None = None, asked: str = "auto") -> Choice:
-    """The backend for this cell over inputs like x.
+def choose(
+    cell: Cell,
+    spec: Spec,
+    x: Tensor,
+    resets: Tensor | None = None,
+    asked: str = "auto",
+    others: Iterable[Tensor] = (),
+) -> Choice:
+    """The backend for this cell over inputs like x: the native engine, else torch's kernels, else the definition.
+
+    Args:
+        cell: the cell.
+        spec: its sizes.
+        x: inputs; their values do not matter.
+        resets: as given to the run.
+        asked: one of `NAMES`.
+        others: states and parameters, where they are known: those that are no plain tensors keep the engine out.
 
     Raises:
         ValueError: the backend asked for by name cannot run this, with the reason.
@@ -33,17 +49,61 @@ def choose(cell: Cell, x: Tensor, resets: Tensor | None = None, asked: str = "au
     Example:
         >>> import torch
         >>> from elman.cells.gru import GRU
-        >>> choose(GRU(), torch.zeros(1, 2, 3), resets=torch.zeros(1, 2, dtype=torch.bool))
+        >>> x = torch.zeros(1, 2, 3, dtype=torch.bfloat16)
+        >>> choose(GRU(), GRU().spec(3, 5), x, resets=torch.zeros(1, 2, dtype=torch.bool))
         Choice(backend='eager', reason="torch's kernels know no resets inside a sequence")
     """
+    if asked == "eager":
+        return _BY_NAME[asked]
     if asked not in NAMES:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}, got {asked!r}")
-    if asked == "eager":
-        return Choice("eager", "asked for by name")
-    refusal = torch_kernels.refusal(cell, x, resets)
-    if refusal is None:
-        reason = "asked for by name" if asked == "torch" else f"torch has kernels for {type(cell).__name__}"
-        return Choice("torch", reason)
-    if asked == "torch":
-        raise ValueError(f"backend 'torch' cannot run {cell!r} here: {refusal}; use backend='auto'")
-    return Choice("eager", refusal)
+    refusals: list[str] = []
+    for name in ("native", "torch"):
+        if asked not in ("auto", name):
+            continue
+        refusal = (
+            native.refusal(cell, spec, x, others) if name == "native" else torch_kernels.refusal(cell, x, resets)
+        )
+        if refusal is None:
+            return _CHOSEN[name] if asked == "auto" else _BY_NAME[name]
+        refusals.append(refusal)
+    if asked != "auto":
+        raise ValueError(f"backend {asked!r} cannot run {cell!r} here: {refusals[0]}; use backend='auto'")
+    return Choice("eager", refusals[-1] if torch_kernels.kernel(cell) else "; ".join(refusals))
+
+
+def run(
+    cell: Cell, spec: Spec, operands: Operands, reverse: bool = False, asked: str = "auto"
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """As `elman.engine.eager.run`, by the backend that `choose` names.
+
+    Warns once for each class of cells that runs eagerly because its step is no step program, and says why.
+
+    Raises:
+        ValueError: as `choose`.
+    """
+    others = (*operands.state.values(), *operands.fresh.values(), *operands.params.values())
+    choice = choose(cell, spec, operands.x, operands.resets, asked, others)
+    results = RUNS[choice.backend](cell, spec, operands, reverse)
+    if choice.backend == "eager" and asked == "auto" and type(cell) not in _WARNED:
+        _warn(cell, spec, choice)
+    return results
+
+
+_WARNED: set[type[Cell]] = set()
+
+
+def _warn(cell: Cell, spec: Spec, choice: Choice) -> None:
+    reason = native.untraceable(cell, spec) if extension.native() is not None else None
+    if reason is None or reason not in choice.reason:
+        return
+    _WARNED.add(type(cell))
+    name = type(cell).__name__
+    warnings.warn(f"{name} runs eagerly, step by step: {reason}; backend='eager' asks for that", stacklevel=4)
+
+
+_BY_NAME = {name: Choice(name, "asked for by name") for name in RUNS}
+_CHOSEN = {
+    "native": Choice("native", "the native engine runs the step program of any cell"),
+    "torch": Choice("torch", "torch has kernels for this cell"),
+}

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from elman.cells import Cell, Spec
-from elman.engine.backends import RUNS
+from elman.engine import backends
 from elman.engine.operands import Operands
 
 _DEFINITIONS: dict[str, tuple[Cell, Spec]] = {}
@@ -49,7 +49,7 @@ def _forward(
 ) -> list[Tensor]:
     cell, spec = _DEFINITIONS[key]
     operands = Operands.from_leaves(spec, leaves, lengths, resets)
-    y, final = RUNS[backend](cell, spec, operands, reverse)
+    y, final = backends.run(cell, spec, operands, reverse, backend)
     return [y.clone(memory_format=torch.contiguous_format), *(s.clone() for s in final.values())]
 
 
@@ -82,7 +82,7 @@ def _backward(
     with recording, torch.enable_grad():
         again = [leaf.detach().requires_grad_() for leaf in leaves]
         operands = Operands.from_leaves(spec, again, lengths, resets)
-        y, final = RUNS[backend](cell, spec, operands, reverse)
+        y, final = backends.run(cell, spec, operands, reverse, backend)
         results = zip((y, *final.values()), gradients, strict=True)
         outputs = [(o, g) for o, g in results if o.requires_grad]  # without a step, y depends on nothing
         found = torch.autograd.grad([o for o, _ in outputs], again, [g for _, g in outputs], allow_unused=True)

@@ -38,11 +38,22 @@ def refusal(cell: Cell, x: Tensor, resets: Tensor | None) -> str | None:
         return f"torch has no kernel for {type(cell).__name__}"
     if resets is not None:
         return "torch's kernels know no resets inside a sequence"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "torch's kernels know no forward-mode differentiation"
+    if _under_vmap():
+        return "torch's kernels would run row by row under vmap"
     if x.is_meta:
         return "meta tensors hold nothing for a kernel to read"
     if 0 in x.shape[:2]:
         return "torch's kernels take no empty sequence"
     return None
+
+
+def _under_vmap() -> bool:
+    if torch._C._functorch.peek_interpreter_stack() is None:
+        return False
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack)
 
 
 def run(cell: Cell, spec: Spec, operands: Operands, reverse: bool = False) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,0 +1,435 @@
+// Compiled once an instruction set: -DELMAN_ISA=avx512 and so on, with that set's flags.
+#include "kernels.h"
+
+#include "functions.h"
+#include "simd.h"
+
+namespace elman {
+namespace ELMAN_ISA {
+namespace {
+
+// Not std::min: the linker could keep another instruction set's copy of it.
+template <class N>
+[[gnu::always_inline]] constexpr N least(N a, N b) {
+  return b < a ? b : a;
+}
+
+constexpr int kRows = 6;  // rows a tile of the product holds in registers
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kColumns = 4;  // and vectors: 32 registers
+#else
+constexpr int kColumns = 2;  // 16 registers
+#endif
+
+template <class T, int R, int V>
+using Sums = Vec<T>[R][V];
+
+// Fetches `Lines` cache lines for each value of k from `ahead` on: the panel that is next.
+template <class T, int Lines>
+[[gnu::always_inline]] inline void fetch(const T* ahead, int k) {
+  constexpr int line = 64 / sizeof(T);
+#pragma GCC unroll 4
+  for (int i = 0; i < Lines; ++i) __builtin_prefetch(ahead + (k * Lines + i) * line, 0, 2);
+}
+
+// acc += a[r] b over n values of k. Rows: a holds a row's k one after the other, rows `as` apart. Outer: k's are `as` apart, rows side by side.
+template <class T, int R, int V, bool Outer, int Lines = 0>
+[[gnu::always_inline]] inline void multiply(const T* a, int64_t as, const T* b, int64_t bs, int n, Sums<T, R, V>& acc,
+                                            const T* ahead = nullptr) {
+#pragma GCC unroll 4
+  for (int k = 0; k < n; ++k) {
+    fetch<T, Lines>(ahead, k);
+    Vec<T> column[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) column[v] = Vec<T>::load(b + k * bs + v * Vec<T>::lanes);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; ++r) {
+      const Vec<T> x = Vec<T>::splat(Outer ? a[k * as + r] : a[r * as + k]);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) acc[r][v] = fma(x, column[v], acc[r][v]);
+    }
+  }
+}
+
+template <class T, int R, int V>
+[[gnu::always_inline]] inline void clear(Sums<T, R, V>& acc) {
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) acc[r][v] = Vec<T>::zero();
+}
+
+template <class T, int R, int V>
+[[gnu::always_inline]] inline void load(const T* from, int64_t row, Sums<T, R, V>& acc) {
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) acc[r][v] = Vec<T>::load(from + r * row + v * Vec<T>::lanes);
+}
+
+template <class T, int R, int V>
+[[gnu::always_inline]] inline void store(bool add, T* c, int64_t row, const Sums<T, R, V>& acc) {
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      T* at = c + r * row + v * Vec<T>::lanes;
+      (add ? Vec<T>::load(at) + acc[r][v] : acc[r][v]).store(at);
+    }
+}
+
+// Rows [row, row + R), columns [column, column + V vectors), one block of K, for J products at once (one row alone is bound by latency).
+template <class T, int R, int V, int J, int Lines>
+void tile(const Product<T>* p, int row, int column, int block, const T* ahead) {
+  Sums<T, R, V> acc[J];
+  const int from = block * kBlock, to = least(p[0].k, from + kBlock);
+#pragma GCC unroll 4
+  for (int j = 0; j < J; ++j) {
+    if (block > 0 || p[j].add || !p[j].start) {
+      clear<T, R, V>(acc[j]);
+    } else {
+      load<T, R, V>(p[j].start + row * p[j].start_row + column, p[j].start_row, acc[j]);
+    }
+  }
+  const int last = padded(p[0].k) - (tiles(p[0].k) - 1) * kTile, w = p[0].b_row;
+  for (int k = from; k < to; k += kTile) {
+    const int n = least(kTile, to - k);
+    const int64_t stride = int64_t{p[0].a_step} * (k / kTile == tiles(p[0].k) - 1 ? last : kTile);
+    const T *a[J], *b[J];
+#pragma GCC unroll 4
+    for (int j = 0; j < J; ++j) {
+      a[j] = p[j].a + k / kTile * p[j].a_tile + (p[j].a_row + row * p[j].a_step) * (stride / p[0].a_step);
+      b[j] = p[j].b + int64_t{k} * w + column;
+    }
+    if constexpr (J == 1) {
+      multiply<T, R, V, false, Lines>(a[0], stride, b[0], w, n, acc[0], ahead + (k - from) * (Lines * 64 / int{sizeof(T)}));
+    } else {
+#pragma GCC unroll 2
+      for (int i = 0; i < n; ++i)
+#pragma GCC unroll 4
+        for (int j = 0; j < J; ++j) multiply<T, R, V, false>(a[j] + i, stride, b[j] + int64_t{i} * w, w, 1, acc[j]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int j = 0; j < J; ++j)
+    store<T, R, V>(block > 0 || p[j].add, p[j].c + row * p[j].c_row + column, p[j].c_row, acc[j]);
+}
+
+template <class T>
+using Tile = void (*)(const Product<T>*, int, int, int, const T*);
+
+// By rows - 1.
+template <class T, int V, int Lines>
+constexpr Tile<T> kTiles[kRows] = {tile<T, 1, V, 1, Lines>, tile<T, 2, V, 1, Lines>, tile<T, 3, V, 1, Lines>,
+                                   tile<T, 4, V, 1, Lines>, tile<T, 5, V, 1, Lines>, tile<T, 6, V, 1, Lines>};
+
+template <class T>
+Tile<T> choose(int rows, int vectors, int lines) {
+  constexpr int V = kColumns;
+  if (vectors == V && lines > 0) return lines > 1 ? kTiles<T, V, 2>[rows - 1] : kTiles<T, V, 1>[rows - 1];
+  switch (vectors) {
+    case 1: return kTiles<T, 1, 0>[rows - 1];
+    case 2: return kTiles<T, 2, 0>[rows - 1];
+    case 3: return kTiles<T, least(3, V), 0>[rows - 1];
+    default: return kTiles<T, V, 0>[rows - 1];
+  }
+}
+
+template <class T, int V>
+Tile<T> row_of(int products) {
+  return products == 4 ? tile<T, 1, V, 4, 0> : products == 2 ? tile<T, 1, V, 2, 0> : tile<T, 1, V, 1, 0>;
+}
+
+template <class T>
+Tile<T> choose_row(int products, int vectors) {
+  switch (vectors) {
+    case 1: return row_of<T, 1>(products);
+    case 2: return row_of<T, 2>(products);
+    case 3: return row_of<T, least(3, kColumns)>(products);
+    default: return row_of<T, kColumns>(products);
+  }
+}
+
+// How many of the products go side by side: up to four of one K.
+template <class T>
+int side_by_side(const Product<T>* p, int count) {
+  int n = 1;
+  while (n < count && n < 4 && p[n].k == p[0].k) ++n;
+  return n == 3 ? 2 : n;
+}
+
+template <class T>
+void product(const Product<T>* p, int count) {
+  constexpr int lanes = Vec<T>::lanes, group = kColumns * lanes;
+  const int rows = p->rows, w = p->w, parts = (rows + kRows - 1) / kRows;
+  for (int n; count > 0; p += n, count -= n) {
+    n = side_by_side(p, count);  // also what decides in which order blocks are added, whatever the rows
+    for (int block = 0; block * kBlock < p->k; ++block) {
+      if (rows == 1) {
+        for (int column = 0; column < w; column += group)
+          choose_row<T>(n, least(kColumns, (w - column) / lanes))(p, 0, column, block, nullptr);
+        continue;
+      }
+      for (int j = 0; j < n; ++j) {
+        // While a block's panel is multiplied by all rows, the next one, which lies behind it, comes nearer: a part of it a tile.
+        const T* ahead = p[j].b + int64_t{least(p[j].k, (block + 1) * kBlock)} * p[j].b_row;
+        const int lines = parts <= 2 ? 2 : parts <= 4 ? 1 : 0, each = lines * kBlock * 64 / int{sizeof(T)};
+        for (int column = 0; column < w; column += group) {
+          const int vectors = least(kColumns, (w - column) / lanes);
+          for (int part = 0, row = 0; part < parts; ++part) {  // as equal as can be: no small tile is left at the end
+            const int r = rows / parts + (part < rows % parts);
+            choose<T>(r, vectors, lines)(p + j, row, column, block, ahead + part * each);
+            row += r;
+          }
+        }
+      }
+    }
+  }
+}
+
+template <class T, int R, int V>
+void outer_tile(const T* a, int64_t as, const T* b, int w, int n, T* c) {
+  Sums<T, R, V> acc;
+  clear<T, R, V>(acc);
+  multiply<T, R, V, true>(a, as, b, w, n, acc);
+  store<T, R, V>(true, c, w, acc);
+}
+
+template <class T>
+using Outer = void (*)(const T*, int64_t, const T*, int, int, T*);
+
+template <class T, int V>
+constexpr Outer<T> kOuters[kRows] = {outer_tile<T, 1, V>, outer_tile<T, 2, V>, outer_tile<T, 3, V>,
+                                     outer_tile<T, 4, V>, outer_tile<T, 5, V>, outer_tile<T, 6, V>};
+
+template <class T>
+Outer<T> choose_outer(int rows, int vectors) {
+  switch (vectors) {
+    case 1: return kOuters<T, 1>[rows - 1];
+    case 2: return kOuters<T, 2>[rows - 1];
+    case 3: return kOuters<T, least(3, kColumns)>[rows - 1];
+    default: return kOuters<T, kColumns>[rows - 1];
+  }
+}
+
+template <class T>
+void outer(const T* a, int64_t a_row, const T* b, int w, int64_t k, int m, T* c) {
+  constexpr int lanes = Vec<T>::lanes, group = kColumns * lanes;
+  const int parts = (m + kRows - 1) / kRows;
+  for (int64_t from = 0; from < k; from += kBlock) {
+    const int n = static_cast<int>(least(int64_t{kBlock}, k - from));
+    for (int column = 0; column < w; column += group) {
+      const int vectors = least(kColumns, (w - column) / lanes);
+      for (int part = 0, row = 0; part < parts; ++part) {
+        const int r = m / parts + (part < m % parts);
+        choose_outer<T>(r, vectors)(a + from * a_row + row, a_row, b + from * w + column, w, n, c + int64_t{row} * w + column);
+        row += r;
+      }
+    }
+  }
+}
+
+template <class T>
+void column_sum(const T* a, int w, int64_t k, T* sum) {
+  for (int64_t from = 0; from < k; from += kBlock) {
+    const int64_t to = least(k, from + int64_t{kBlock});
+    for (int column = 0; column < w; column += Vec<T>::lanes) {
+      Vec<T> acc = Vec<T>::load(a + from * w + column);
+      for (int64_t i = from + 1; i < to; ++i) acc = acc + Vec<T>::load(a + i * w + column);
+      (Vec<T>::load(sum + column) + acc).store(sum + column);
+    }
+  }
+}
+
+// x[i] lane j <-> x[j] lane i: squares of half the size change places, then halves of those.
+template <class T>
+[[gnu::always_inline]] inline void transpose(Vec<T> (&x)[Vec<T>::lanes]) {
+  constexpr int n = Vec<T>::lanes;
+#pragma GCC unroll 4
+  for (int half = n / 2; half > 0; half /= 2) {
+    typename Format<T>::Signed low{}, high{};  // lanes of two vectors side by side, counted through
+#pragma GCC unroll 16
+    for (int j = 0; j < n; ++j) {
+      low[j] = j & half ? n + j - half : j;
+      high[j] = j & half ? n + j : j + half;
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < n; ++i)
+      if (!(i & half)) {
+        const auto a = x[i].v, b = x[i + half].v;
+        x[i] = __builtin_shuffle(a, b, low);
+        x[i + half] = __builtin_shuffle(a, b, high);
+      }
+  }
+}
+
+template <class T>
+void pack_transposed(const T* weight, int columns, int rows, int w, T* panel) {
+  constexpr int n = Vec<T>::lanes;
+  for (int u = 0; u < w; u += n) {
+    int k = 0;
+    if (u + n <= rows)
+      for (; k + n <= columns; k += n) {
+        Vec<T> x[n];
+#pragma GCC unroll 16
+        for (int i = 0; i < n; ++i) x[i] = Vec<T>::loadu(weight + int64_t{u + i} * columns + k);
+        transpose<T>(x);
+#pragma GCC unroll 16
+        for (int i = 0; i < n; ++i) x[i].store(panel + int64_t{k + i} * w + u);
+      }
+    for (; k < columns; ++k)
+      for (int i = u; i < u + n; ++i) panel[int64_t{k} * w + i] = i < rows ? weight[int64_t{i} * columns + k] : T{0};
+  }
+}
+
+template <class T>
+void pack(const T* weight, int columns, int rows, int used, int w, T* panel) {
+  for (int k = 0; k < rows; ++k) {
+    T* to = panel + int64_t{k} * w;
+    __builtin_memcpy(to, weight + int64_t{k} * columns, used * sizeof(T));
+    for (int i = used; i < w; ++i) to[i] = 0;
+  }
+}
+
+
+template <class T, class F>
+void pointwise(T* d, int64_t ds, const T* a, int64_t as, const T* b, int64_t bs, const T* c, int64_t cs, int rows, int n) {
+  for (int r = 0; r < rows; ++r, d += ds, a += as, b += bs, c += cs) {
+    // Operands are the target or apart from it, and an element is read before it is written.
+#pragma GCC ivdep
+#pragma GCC unroll 4
+    for (int i = 0; i < n; i += Vec<T>::lanes)
+      F::of(Vec<T>::load(a + i), Vec<T>::load(b + i), Vec<T>::load(c + i)).store(d + i);
+  }
+}
+
+#define ELMAN_OPERATION(NAME, EXPRESSION)                                                                     \
+  struct NAME {                                                                                               \
+    template <class V>                                                                                        \
+    ELMAN_INLINE static V of([[maybe_unused]] V x, [[maybe_unused]] V y, [[maybe_unused]] V z) { return EXPRESSION; } \
+  }
+ELMAN_OPERATION(Add, x + y);
+ELMAN_OPERATION(Sub, x - y);
+ELMAN_OPERATION(Mul, x* y);
+ELMAN_OPERATION(Div, x / y);
+ELMAN_OPERATION(Neg, -x);
+ELMAN_OPERATION(Fma, fma(x, y, z));
+ELMAN_OPERATION(Fnma, fnma(x, y, z));
+ELMAN_OPERATION(Exp, exp(x));
+ELMAN_OPERATION(Log, log(x));
+ELMAN_OPERATION(Sqrt, sqrt(x));
+ELMAN_OPERATION(Rsqrt, rsqrt(x));
+ELMAN_OPERATION(Sigmoid, sigmoid(x));
+ELMAN_OPERATION(Tanh, tanh(x));
+ELMAN_OPERATION(Relu, relu(x));
+ELMAN_OPERATION(Softplus, softplus(x));
+ELMAN_OPERATION(Abs, abs(x));
+ELMAN_OPERATION(Max, max(x, y));
+ELMAN_OPERATION(Min, min(x, y));
+ELMAN_OPERATION(Lt, to_real(lt(x, y)));
+ELMAN_OPERATION(Le, to_real(le(x, y)));
+ELMAN_OPERATION(Eq, to_real(eq(x, y)));
+ELMAN_OPERATION(Where, select(eq(x, V::zero()), z, y));
+ELMAN_OPERATION(Normal, (x - y) * z);
+ELMAN_OPERATION(Copy, x);
+#undef ELMAN_OPERATION
+
+template <class T>
+void spread(T* d, int64_t ds, const T* a, int64_t as, const T*, int64_t, const T*, int64_t, int rows, int n) {
+  for (int r = 0; r < rows; ++r)
+    for (int i = 0; i < n; i += Vec<T>::lanes) Vec<T>::splat(a[r * as]).store(d + r * ds + i);
+}
+
+// Sum over tiles, in order, of the sum over the units of each: f(value) of the exact width, what lies beyond is not looked at.
+template <class T, class F>
+T sum_units(const T* a, int64_t a_tile, int64_t row, int width, F f) {
+  T total = 0;
+  for (int tile = 0; tile < tiles(width); ++tile) {
+    const T* from = a + tile * a_tile + row * tile_width(width, tile);
+    const int n = least(kTile, width - tile * kTile);
+    alignas(64) T part[kPad] = {};
+    for (int i = 0; i < n; ++i) part[i % kPad] += f(from[i]);
+    for (int half = kPad / 2; half > 0; half /= 2)
+      for (int i = 0; i < half; ++i) part[i] += part[i + half];
+    total += part[0];
+  }
+  return total;
+}
+
+template <class T>
+void reduce(Reduction::Type type, const T* a, int64_t a_tile, int64_t a_row, int width, int rows, int step, double eps, T* out) {
+  for (int r = 0; r < rows; ++r, out += step * kPad) {
+    const int64_t row = a_row + int64_t{r} * step;
+    T value = sum_units(a, a_tile, row, width, [](T v) { return v; });
+    if (type != Reduction::Type::sum) value /= static_cast<T>(width);
+    if (type == Reduction::Type::rstd) {
+      const T mean = value;
+      value = sum_units(a, a_tile, row, width, [mean](T v) { return (v - mean) * (v - mean); }) / static_cast<T>(width);
+      value = 1 / __builtin_sqrt(value + static_cast<T>(eps));
+    }
+    for (int i = 0; i < kPad; ++i) out[i] = value;
+  }
+}
+
+template <class T>
+double exercise(int64_t times) {
+  constexpr int w = kColumns * Vec<T>::lanes;
+  alignas(64) static thread_local T a[kRows * kTile], b[kTile * w], c[kRows * w];
+  Sums<T, kRows, kColumns> acc;
+  clear<T, kRows, kColumns>(acc);
+  for (int64_t i = 0; i < times; ++i) multiply<T, kRows, kColumns, false>(a, kTile, b, w, kTile, acc);
+  store<T, kRows, kColumns>(true, c, w, acc);
+  return 2.0 * times * kRows * kTile * w;
+}
+
+template <class T>
+constexpr Kernels<T> table() {
+  Kernels<T> k{};
+  k.product = product<T>;
+  k.outer = outer<T>;
+  k.column_sum = column_sum<T>;
+  k.pack_transposed = pack_transposed<T>;
+  k.pack = pack<T>;
+  k.reduce = reduce<T>;
+  k.exercise = exercise<T>;
+  const auto set = [&k](Op op, typename Kernels<T>::Pointwise f) { k.pointwise[static_cast<int>(op)] = f; };
+  set(Op::add, pointwise<T, Add>);
+  set(Op::sub, pointwise<T, Sub>);
+  set(Op::mul, pointwise<T, Mul>);
+  set(Op::div, pointwise<T, Div>);
+  set(Op::neg, pointwise<T, Neg>);
+  set(Op::fma, pointwise<T, Fma>);
+  set(Op::fnma, pointwise<T, Fnma>);
+  set(Op::exp, pointwise<T, Exp>);
+  set(Op::log, pointwise<T, Log>);
+  set(Op::sqrt, pointwise<T, Sqrt>);
+  set(Op::rsqrt, pointwise<T, Rsqrt>);
+  set(Op::sigmoid, pointwise<T, Sigmoid>);
+  set(Op::tanh, pointwise<T, Tanh>);
+  set(Op::relu, pointwise<T, Relu>);
+  set(Op::softplus, pointwise<T, Softplus>);
+  set(Op::abs, pointwise<T, Abs>);
+  set(Op::max, pointwise<T, Max>);
+  set(Op::min, pointwise<T, Min>);
+  set(Op::lt, pointwise<T, Lt>);
+  set(Op::le, pointwise<T, Le>);
+  set(Op::eq, pointwise<T, Eq>);
+  set(Op::where, pointwise<T, Where>);
+  set(Op::normal, pointwise<T, Normal>);
+  set(Op::copy, pointwise<T, Copy>);
+  set(Op::spread, spread<T>);
+  return k;
+}
+
+}  // namespace
+
+template <class T>
+const Kernels<T>& kernels() {
+  static constexpr Kernels<T> all = table<T>();
+  return all;
+}
+template const Kernels<float>& kernels<float>();
+template const Kernels<double>& kernels<double>();
+
+}  // namespace ELMAN_ISA
+}  // namespace elman

@@ -1,0 +1,147 @@
+// The core as the Python module elman._native. Tensors come as addresses and sizes: the Python side owns and checks them.
+#include <nanobind/nanobind.h>
+#include <nanobind/stl/pair.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <algorithm>
+
+#include "arena.h"
+#include "program.h"
+#include "sequence.h"
+#include "threads.h"
+
+namespace nb = nanobind;
+using namespace elman;
+
+namespace {
+
+// Takes whole numbers and addresses from a tuple, one after the other: far cheaper a call than named arguments.
+class Numbers {
+ public:
+  explicit Numbers(const nb::tuple& all) : all_(all) {}
+  int64_t number() {
+    if (at_ >= PyTuple_GET_SIZE(all_.ptr())) throw nb::type_error("too few numbers");
+    const int64_t v = PyLong_AsLongLong(PyTuple_GET_ITEM(all_.ptr(), at_++));
+    if (v == -1 && PyErr_Occurred()) throw nb::python_error();
+    return v;
+  }
+  void* address() { return reinterpret_cast<void*>(number()); }
+  Steps steps() {
+    Steps s;
+    s.data = address();
+    s.row = number();
+    s.step = number();
+    return s;
+  }
+  template <class P>
+  std::vector<P> addresses(size_t count) {
+    std::vector<P> found(count);
+    for (P& p : found) p = address();
+    return found;
+  }
+  Inputs inputs(const Program& p) {
+    Inputs in;
+    in.rows = number();
+    in.steps = number();
+    in.reverse = number() != 0;
+    in.lengths = static_cast<const int64_t*>(address());
+    in.resets = static_cast<const uint8_t*>(address());
+    in.x = steps();
+    in.inputs = static_cast<int>(number());
+    in.params = addresses<const void*>(p.params.size());
+    in.states = addresses<const void*>(p.states.size());
+    in.fresh = addresses<const void*>(p.states.size());
+    return in;
+  }
+  void end() const {
+    if (at_ != PyTuple_GET_SIZE(all_.ptr())) throw nb::type_error("too many numbers");
+  }
+
+ private:
+  const nb::tuple& all_;
+  Py_ssize_t at_ = 0;
+};
+
+void forward(const Program& program, Packed* packed, bool wide, const nb::tuple& arguments) {
+  Numbers n(arguments);
+  const Inputs in = n.inputs(program);
+  Outputs out;
+  out.y = n.steps();
+  out.finals = n.addresses<void*>(program.states.size());
+  void* reserve = n.address();
+  const Reserve plan{0, n.number()};
+  const int threads = static_cast<int>(n.number());
+  n.end();
+  const nb::gil_scoped_release release;
+  (wide ? run_forward<double> : run_forward<float>)(program, in, out, plan, reserve, packed, threads);
+}
+
+void backward(const Program& first, const Program& second, bool wide, const nb::tuple& arguments) {
+  Numbers n(arguments);
+  const Inputs in = n.inputs(first);
+  Gradients g;
+  g.dy = n.steps();
+  g.dfinals = n.addresses<const void*>(first.states.size());
+  g.dx = n.steps();
+  g.dparams = n.addresses<void*>(first.params.size());
+  g.dstates = n.addresses<void*>(first.states.size());
+  g.dfresh = n.addresses<void*>(first.states.size());
+  const void* reserve = n.address();
+  const Reserve plan{0, n.number()};
+  const int threads = static_cast<int>(n.number());
+  n.end();
+  const nb::gil_scoped_release release;
+  (wide ? run_backward<double> : run_backward<float>)(first, second, in, g, plan, reserve, threads);
+}
+
+// What a training run leaves for its backward run.
+class Memory {
+ public:
+  explicit Memory(size_t bytes) : bytes_(std::max<size_t>(bytes, 1)), data_(take_memory(bytes_)) {}
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+  ~Memory() { give_memory(data_, bytes_); }
+  uintptr_t address() const { return reinterpret_cast<uintptr_t>(data_); }
+
+ private:
+  size_t bytes_;
+  void* data_;
+};
+
+std::pair<int64_t, int64_t> plan(const Program& program, int64_t rows, int64_t steps, int inputs, bool separate, int item_bytes,
+                                 int64_t budget_bytes) {
+  Inputs in;
+  in.rows = rows;
+  in.steps = steps;
+  in.inputs = inputs;
+  const uint8_t some = 0;
+  if (separate) in.resets = &some;  // only that there are some matters here
+  const Reserve r = plan_reserve(program, in, item_bytes, budget_bytes);
+  return {r.numbers, r.segment};
+}
+
+}  // namespace
+
+NB_MODULE(_native, m) {
+  m.doc() = "The native engine: step programs over sequences.";
+  nb::set_leak_warnings(false);  // programs live as long as the process
+  forget_pool_after_fork();
+  nb::class_<Program>(m, "Program", "A parsed step program.").def("__init__", [](Program* at, const std::string& text) {
+    new (at) Program(parse(text));
+  });
+  nb::class_<Memory>(m, "Memory", "Memory(bytes): given back when the object goes.")
+      .def(nb::init<size_t>())
+      .def_prop_ro("address", &Memory::address);
+  nb::class_<Packed>(m, "Packed", "Packed weights, filled by the first run that is given them.").def(nb::init<>());
+  m.def("forward", &forward, nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
+        "forward(program, packed or None, double, numbers): see Numbers in csrc/python.cpp for their order.");
+  m.def("backward", &backward, "backward(forward, backward, double, numbers)");
+  m.def("plan", &plan,
+        "plan(forward, rows, steps, inputs, separate, item_bytes, budget_bytes) -> (numbers of the reserve, steps of a segment or 0)");
+  m.def("instruction_sets", &instruction_sets, "Compiled in and supported by this processor, best first.");
+  m.def("instructions", &instructions, "The instruction set in use.");
+  m.def("set_instructions", &set_instructions, "Use another one of instruction_sets(), for tests.");
+  m.def("peak", &peak, "peak(threads, seconds) -> floating point operations a second of a resident tile in single precision.");
+  m.def("set_poison", &set_poison, "Fill scratch memory with NaN before use, for tests.");
+}

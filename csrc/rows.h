@@ -1,0 +1,54 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <numeric>
+#include <vector>
+
+#include "sequence.h"
+
+namespace elman {
+
+// Which rows run when. Rows are taken longest first, so that those still running at step p are the first active(p); a reversed run
+// starts each row at its own end. Positions number the pairs (p, row) that exist, step by step.
+class Rows {
+ public:
+  explicit Rows(const Inputs& in) : rows(in.rows), reverse_(in.reverse), steps_(in.steps) {
+    longest = in.steps;
+    positions = rows * longest;
+    if (!in.lengths) return;
+    order_.resize(rows);
+    std::iota(order_.begin(), order_.end(), 0);
+    std::stable_sort(order_.begin(), order_.end(), [&](int a, int b) { return in.lengths[a] > in.lengths[b]; });
+    lengths_.resize(rows);
+    for (int64_t r = 0; r < rows; ++r) lengths_[r] = in.lengths[order_[r]];
+    longest = rows ? lengths_[0] : 0;
+    offsets_.resize(longest + 1);
+    for (int64_t p = 0, n = rows; p < longest; ++p) {
+      while (lengths_[n - 1] <= p) --n;
+      offsets_[p + 1] = offsets_[p] + n;
+    }
+    positions = offsets_[longest];
+  }
+
+  bool ragged() const { return !order_.empty(); }
+  int64_t offset(int64_t p) const { return ragged() ? offsets_[p] : p * rows; }
+  int64_t active(int64_t p) const { return p >= longest ? 0 : ragged() ? offsets_[p + 1] - offsets_[p] : rows; }
+  int64_t source(int64_t row) const { return ragged() ? order_[row] : row; }
+  int64_t length(int64_t row) const { return ragged() ? lengths_[row] : steps_; }
+  int64_t time(int64_t row, int64_t p) const { return reverse_ ? length(row) - 1 - p : p; }
+  // Does a reset fall between step p - 1 and step p of this row?
+  bool reset(const uint8_t* resets, int64_t row, int64_t p) const {
+    const int64_t at = reverse_ ? length(row) - p : p;
+    return at < length(row) && resets[source(row) * steps_ + at];
+  }
+  int64_t rows, longest, positions;
+
+ private:
+  bool reverse_;
+  int64_t steps_;
+  std::vector<int> order_;
+  std::vector<int64_t> lengths_, offsets_;
+};
+
+}  // namespace elman

@@ -1,0 +1,86 @@
+// A step program run over sequences, forward and backward. Knows pointers and sizes; nothing of Python or torch.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <cstdlib>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "program.h"
+
+namespace elman {
+
+// Rows of steps of numbers, the numbers of one step lying side by side: [rows][steps][width], in any order of rows and steps.
+struct Steps {
+  void* data = nullptr;
+  int64_t row = 0, step = 0;  // numbers from row to row, from step to step
+};
+
+// What a run reads. Every pointer lives until the run returns; none overlaps what is written.
+struct Inputs {
+  int64_t rows = 0, steps = 0;
+  bool reverse = false;               // each row from its own end
+  const int64_t* lengths = nullptr;   // [rows], 0..steps; null: all are `steps`
+  const uint8_t* resets = nullptr;    // [rows][steps], not 0 where a row starts afresh before that step; null: nowhere
+  Steps x;                            // [rows][steps][inputs]
+  int inputs = 0;
+  std::vector<const void*> params;    // as the program lists them, [rows][columns]
+  std::vector<const void*> states;    // before the first step, [rows][width]
+  std::vector<const void*> fresh;     // what a reset puts in their place, [width]; null: the program's initial value
+};
+
+struct Outputs {
+  Steps y;                            // [rows][steps][output]; null: not wanted. Zero beyond a row's length
+  std::vector<void*> finals;          // [rows][width]
+  std::vector<Steps> taps;            // as y; null: not wanted
+};
+
+struct Gradients {
+  Steps dy;                           // null: zero
+  std::vector<const void*> dfinals;   // [rows][width]; null: zero
+  Steps dx;                           // null: not wanted. Zero beyond a row's length
+  std::vector<void*> dparams;         // [rows][columns]; null: not wanted
+  std::vector<void*> dstates, dfresh; // [rows][width], [width]; null: not wanted
+};
+
+// What a training run leaves for its backward run, in one piece of memory.
+struct Reserve {
+  int64_t numbers = 0;  // its size
+  int64_t segment = 0;  // steps that are run again at a time in the backward run; 0: nothing is, everything was kept
+};
+
+// Weights as the core multiplies by them; made by the first run that uses it, valid while the weights do not change.
+struct Packed {
+  Packed() = default;
+  Packed(const Packed&) = delete;
+  Packed& operator=(const Packed&) = delete;
+  ~Packed() { std::free(data); }
+
+  std::mutex making;
+  std::atomic<bool> ready{false};
+  void* data = nullptr;
+};
+
+Reserve plan_reserve(const Program& forward, const Inputs& in, int64_t item_bytes, int64_t budget_bytes);
+
+// Throws std::bad_alloc; nothing else. `reserve` null: an inference run. Type T is float or double.
+template <class T>
+void run_forward(const Program& program, const Inputs& in, const Outputs& out, const Reserve& plan, void* reserve, Packed* packed, int threads);
+template <class T>
+void run_backward(const Program& forward, const Program& backward, const Inputs& in, const Gradients& gradients, const Reserve& plan,
+                  const void* reserve, int threads);
+
+// The kernels' instruction set on this processor; `set_instructions` takes one of `instruction_sets()`.
+std::vector<std::string> instruction_sets();
+std::string instructions();
+void set_instructions(const std::string& name);
+
+// Fused multiply-adds of a resident tile on `threads` threads at once: floating point operations a second.
+double peak(int threads, double seconds);
+
+// Tests fill every scratch array with NaN before it is used.
+void set_poison(bool on);
+
+}  // namespace elman

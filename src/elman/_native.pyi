@@ -1,0 +1,3 @@
+"""What the extension built from csrc/ offers; written by hand beside csrc/python.cpp."""
+
+def instruction_sets() -> list[str]: ...
