@@ -14,7 +14,7 @@ endif
 CMAKE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja)
 CMAKE_DRIVER = $(CMAKE) -DELMAN_PYTHON=OFF -DELMAN_DRIVER=ON
 
-.PHONY: install native demo test lint sanitize arm kill-test targets bench lock clean
+.PHONY: install native demo test lint sanitize arm kill-test targets bench grid lock clean
 
 install: $(STAMP) native
 
@@ -51,23 +51,29 @@ lint: install
 test: lint
 	$(BIN)/pytest
 
+# What the driver runs: the step programs of every cell, each a forward and a backward text.
+TEXTS = build/texts
+write_texts = rm -rf $(TEXTS) && $(BIN)/python tests/engine/write_texts.py $(TEXTS)
+
 sanitize: $(STAMP)  # csrc/driver.cpp and the core, without Python: memory and undefined behaviour, then data races
+	$(write_texts)
 	$(CMAKE_DRIVER) -B build/sanitize-address -DCMAKE_CXX_COMPILER=$(CXX) -DELMAN_SANITIZE=address,undefined
 	$(BIN)/cmake --build build/sanitize-address
-	build/sanitize-address/elman_driver
+	build/sanitize-address/elman_driver $(TEXTS)
 	$(CMAKE_DRIVER) -B build/sanitize-thread -DCMAKE_CXX_COMPILER=$(CXX) -DELMAN_SANITIZE=thread
 	$(BIN)/cmake --build build/sanitize-thread
-	build/sanitize-thread/elman_driver
+	build/sanitize-thread/elman_driver $(TEXTS)
 
 QEMU = $(firstword $(shell command -v qemu-aarch64-static qemu-aarch64))
 arm: $(STAMP)  # the same program for aarch64, run under emulation
 	@command -v aarch64-linux-gnu-g++ >/dev/null || \
 	  { echo "no compiler for aarch64. Fix on Debian: apt-get install g++-aarch64-linux-gnu"; exit 2; }
 	@test -n "$(QEMU)" || { echo "no emulator for aarch64. Fix on Debian: apt-get install qemu-user-static"; exit 2; }
+	$(write_texts)
 	$(CMAKE_DRIVER) -B build/arm -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 \
 	  -DCMAKE_CXX_COMPILER=aarch64-linux-gnu-g++ -DCMAKE_EXE_LINKER_FLAGS=-static
 	$(BIN)/cmake --build build/arm
-	$(QEMU) build/arm/elman_driver
+	$(QEMU) build/arm/elman_driver $(TEXTS)
 
 kill-test: install  # 200 runs killed at random moments and resumed; minutes
 	ELMAN_KILLS=200 $(BIN)/pytest tests/training/test_training_kill.py
@@ -75,8 +81,12 @@ kill-test: install  # 200 runs killed at random moments and resumed; minutes
 targets: install  # the recipes' promised figures, measured over seeds; writes benchmarks/results; minutes
 	$(BIN)/python benchmarks/sentiment.py
 
-bench: install  # the drop-ins beside the classes they replace; writes benchmarks/results; minutes
-	$(BIN)/python benchmarks/drop_in.py
+bench: install  # the engine beside torch.nn, JAX and ONNX Runtime; writes benchmarks/results; half an hour, on a quiet machine
+	$(BIN)/pip install -q --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[bench]"
+	$(BIN)/python -m benchmarks.engine
+
+grid: install  # the engine's whole grid of sizes against the definition in double precision; minutes
+	ELMAN_FULL_GRID=1 $(BIN)/pytest tests/engine
 
 lock: install
 	$(BIN)/pip freeze --exclude-editable --exclude elman | sed 's/+cpu//' > .constraints.new

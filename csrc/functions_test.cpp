@@ -261,19 +261,11 @@ void vectors() {
     check(to_real(eq(a, b))[i] == 0 && to_real(eq(a, a))[i] == 1 && to_real(!eq(a, a))[i] == 0, "eq", i);
     check(select(lt(a, T(0.3)), a, -b)[i] == (p[i] < T(0.3) ? p[i] : -p[i + 1]), "select", i);
     check(keep(lt(a, T(0.3)), b)[i] == (p[i] < T(0.3) ? p[i + 1] : T(0)), "keep", i);
-    check(std::fabs(reciprocal(b)[i] * p[i + 1] - 1) <= 2 * L::epsilon(), "reciprocal", i);
     check(copy_sign(a, -b)[i] == -p[i] && copy_sign(a, b)[i] == p[i] && scale_one(V(T(i)))[i] == std::ldexp(T(1), i),
           "sign", i);
   }
-  a.store(q), b.storeu(q + 33);
-  check(q[V::lanes - 1] == p[V::lanes - 1] && q[33] == p[1] && q[32 + V::lanes] == p[V::lanes], "store");
-  for (int n = 0; n <= V::lanes; ++n) {
-    alignas(64) T to[V::lanes] = {};
-    const V first = V::load_first(p, n);
-    b.store_first(to, n);
-    for (int i = 0; i < V::lanes; ++i)
-      check(first[i] == (i < n ? p[i] : 0) && to[i] == (i < n ? p[i + 1] : 0), "first", n);
-  }
+  a.store(q);
+  check(q[V::lanes - 1] == p[V::lanes - 1], "store");
 
   for (const V& m :
        {max(nan, one), max(one, nan), min(nan, one), min(one, nan), at_least(nan, one), at_most(nan, one)}) {
@@ -294,9 +286,6 @@ void vectors() {
       "confine");
   check(confine(one, two)[0] == 1 && confine(V(T(-1.5)), two)[0] == T(-1.5), "confine");
 
-  const T halves[] = {T(0.5), T(1.5),   T(2.5), T(-0.5), T(-1.5),      T(0.49999),
-                      T(1e6), T(-1e30), inf,    -inf,    T(4194305.5), T(-0.0)};
-  for (const T x : halves) check(round(V(x))[0] == std::nearbyint(x), "round", x);
   const int reach = sizeof(T) == 4 ? 250 : 2000;
   for (int n = -reach; n <= reach; ++n) check(scale(V(T(1.375)), T(n))[0] == std::ldexp(T(1.375), n), "scale", n);
   for (int n = L::min_exponent - L::digits + 1; n < L::max_exponent - 1; ++n) {

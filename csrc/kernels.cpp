@@ -343,15 +343,19 @@ void spread(T* d, int64_t ds, const T* a, int64_t as, const T*, int64_t, const T
 // Sum over tiles, in order, of the sum over the units of each: f(value) of the exact width, what lies beyond is not looked at.
 template <class T, class F>
 T sum_units(const T* a, int64_t a_tile, int64_t row, int width, F f) {
+  constexpr int lanes = Vec<T>::lanes, parts = Vec<T>::per16;
   T total = 0;
   for (int tile = 0; tile < tiles(width); ++tile) {
     const T* from = a + tile * a_tile + row * tile_width(width, tile);
     const int n = least(kTile, width - tile * kTile);
-    alignas(64) T part[kPad] = {};
-    for (int i = 0; i < n; ++i) part[i % kPad] += f(from[i]);
-    for (int half = kPad / 2; half > 0; half /= 2)
-      for (int i = 0; i < half; ++i) part[i] += part[i + half];
-    total += part[0];
+    Vec<T> sum[parts] = {};
+    for (int i = 0; i < n; i += kPad) {
+      alignas(64) T last[kPad] = {};
+      const bool whole = i + kPad <= n;
+      for (int j = i; !whole && j < n; ++j) last[j - i] = f(from[j]);
+      for (int v = 0; v < parts; ++v) sum[v] += whole ? f(Vec<T>::load(from + i + v * lanes)) : Vec<T>::load(last + v * lanes);
+    }
+    total += sum16<T>(sum);
   }
   return total;
 }
@@ -360,11 +364,11 @@ template <class T>
 void reduce(Reduction::Type type, const T* a, int64_t a_tile, int64_t a_row, int width, int rows, int step, double eps, T* out) {
   for (int r = 0; r < rows; ++r, out += step * kPad) {
     const int64_t row = a_row + int64_t{r} * step;
-    T value = sum_units(a, a_tile, row, width, [](T v) { return v; });
+    T value = sum_units(a, a_tile, row, width, [](auto v) { return v; });
     if (type != Reduction::Type::sum) value /= static_cast<T>(width);
     if (type == Reduction::Type::rstd) {
       const T mean = value;
-      value = sum_units(a, a_tile, row, width, [mean](T v) { return (v - mean) * (v - mean); }) / static_cast<T>(width);
+      value = sum_units(a, a_tile, row, width, [mean](auto v) { return (v - mean) * (v - mean); }) / static_cast<T>(width);
       value = 1 / __builtin_sqrt(value + static_cast<T>(eps));
     }
     for (int i = 0; i < kPad; ++i) out[i] = value;

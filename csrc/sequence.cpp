@@ -152,11 +152,15 @@ class Run {
     Place<T> place;
     const Steps* user;  // instead: y or a tap
   };
+  struct Bound {  // a pass and the results that are copied when it is done; without work where those are leaves
+    const Pass* pass;
+    int width;
+    std::vector<Store> stores;
+  };
   struct Stage {  // a program bound to memory
     const Program* program = nullptr;
     std::vector<Place<T>> places;                // by slot
-    std::vector<std::vector<Pass>> passes;       // by phase
-    std::vector<std::vector<std::vector<Store>>> stores;  // by phase and pass
+    std::vector<std::vector<Bound>> passes;      // by phase
     std::vector<T*> matrices, inputs;            // packed weights: by matrix, by input product
     int locals = 0;
   };
@@ -295,8 +299,8 @@ class Run {
       }
     }
     for (const Phase& phase : program.phases) {
-      stage.passes.push_back(phase.passes);
-      stage.stores.emplace_back(phase.passes.size());
+      stage.passes.emplace_back();
+      for (const Pass& pass : phase.passes) stage.passes.back().push_back({&pass, pass.width, {}});
     }
   }
 
@@ -347,8 +351,7 @@ class Run {
         continue;
       }
       const auto [phase, pass] = made[s.slot].first >= 0 ? made[s.slot] : last_pass(stage, p.slots[s.slot].width);
-      stage.passes[phase][pass].slots.push_back(s.slot);
-      stage.stores[phase][pass].push_back(s);
+      stage.passes[phase][pass].stores.push_back(s);
     }
   }
 
@@ -358,17 +361,10 @@ class Run {
 
   // A pass of this width at the very end, made where there is none.
   static std::pair<int, int> last_pass(Stage& stage, int width) {
-    if (stage.passes.empty()) {
-      stage.passes.emplace_back();
-      stage.stores.emplace_back();
-    }
-    const int phase = static_cast<int>(stage.passes.size()) - 1;
-    auto& passes = stage.passes[phase];
-    if (passes.empty() || passes.back().width != width) {
-      passes.push_back({.width = width, .pieces = {}, .slots = {}});
-      stage.stores[phase].emplace_back();
-    }
-    return {phase, static_cast<int>(passes.size()) - 1};
+    if (stage.passes.empty()) stage.passes.emplace_back();
+    auto& passes = stage.passes.back();
+    if (passes.empty() || passes.back().width != width) passes.push_back({nullptr, width, {}});
+    return {static_cast<int>(stage.passes.size()) - 1, static_cast<int>(passes.size()) - 1};
   }
 
   Place<T> destination(const Out& o) {
@@ -453,21 +449,23 @@ class Run {
         if (stage->program->slots[i].kind == Kind::wide && stage->program->slots[i].width == 1) places[i] = in_turn(1);
       for (const auto& passes : stage->passes) {
         w.frames[second].emplace_back();
-        for (const Pass& pass : passes) w.frames[second].back().push_back(frame(*stage, places, pass));
+        for (const Bound& pass : passes) w.frames[second].back().push_back(frame(*stage, places, pass));
       }
     }
   }
 
-  static Frame frame(const Stage& stage, const std::vector<Place<T>>& places, const Pass& pass) {
+  static Frame frame(const Stage& stage, const std::vector<Place<T>>& places, const Bound& pass) {
     Frame f;
     f.pointers.resize(places.size());
     f.strides.resize(places.size());
-    for (int slot : pass.slots) {
-      const Slot& s = stage.program->slots[slot];
-      const bool fixed = (places[slot].how == How::local || places[slot].how == How::vector) && !(s.kind == Kind::gradient && s.index < 0);
-      auto& list = fixed ? f.fixed : f.moving;
-      if (std::find(list.begin(), list.end(), slot) == list.end()) list.push_back(slot);
-    }
+    const auto add = [&](int slot) {
+      const bool fixed = (places[slot].how == How::local || places[slot].how == How::vector) && stage.program->slots[slot].kind != Kind::gradient;
+      (fixed ? f.fixed : f.moving).push_back(slot);
+    };
+    if (pass.pass)
+      for (int slot : pass.pass->slots) add(slot);
+    for (const Store& s : pass.stores)
+      if (!pass.pass || !std::binary_search(pass.pass->slots.begin(), pass.pass->slots.end(), s.slot)) add(s.slot);
     return f;
   }
 
@@ -607,7 +605,8 @@ class Run {
       each_part(w, width, [&](const Part& part) {
         const int64_t at = part.tile * kTile + part.first;
         for (int64_t i = 0, row = s.first; i < s.count; ++i, row += s.step) {
-          const T* from = static_cast<const T*>(in_.states[k]) + rows_.source(row) * width + at;
+          const T* given = static_cast<const T*>(in_.states[k]);
+          const T* from = given ? given + rows_.source(row) * width + at : fresh_[k] + at;
           if (row < rows_.active(0)) {
             const bool reset = in_.resets && rows_.reset(in_.resets, row, 0);
             T* to = address(w, before_[k], part, row, 0);
@@ -741,13 +740,13 @@ class Run {
       }
       if (rows.count == 0) continue;
       for (size_t j = 0; j < stage.passes[i].size(); ++j) {
-        const Pass& pass = stage.passes[i][j];
+        const Bound& pass = stage.passes[i][j];
         const int blocks = static_cast<int>((rows.count + kBlockRows - 1) / kBlockRows);
         each_part(w, pass.width, [&](const Part& part) {
           for (int b = 0; b < blocks; ++b) {
             const int64_t from = share(rows.count, b, blocks), to = share(rows.count, b + 1, blocks);
             const Block here{stage, w.places[second], w.frames[second][i][j], part, {rows.first + from * rows.step, to - from, rows.step}, p};
-            block(w, here, pass, stage.stores[i][j]);
+            block(w, here, pass);
           }
         });
       }
@@ -780,7 +779,7 @@ class Run {
     return 0;
   }
 
-  void block(Worker& w, const Block& b, const Pass& pass, const std::vector<Store>& stores) {
+  void block(Worker& w, const Block& b, const Bound& pass) {
     Frame& f = b.frame;
     const Part& part = b.part;
     if (const int64_t where = part.tile * kTile + part.first; f.where != where) {
@@ -788,7 +787,8 @@ class Run {
       f.where = where;
     }
     for (int slot : f.moving) resolve(w, b, pass.width, slot);
-    for (const Piece& piece : pass.pieces) {
+    static const std::vector<Piece> none;
+    for (const Piece& piece : pass.pass ? pass.pass->pieces : none) {
       if (piece.type == Piece::Type::strip) {
         for (const Line& l : piece.lines) line(f, l, static_cast<int>(b.rows.count), part.count);
       } else if (piece.type == Piece::Type::product) {
@@ -797,7 +797,7 @@ class Run {
         multiply_back(w, b, piece);
       }
     }
-    for (const Store& s : stores) store(w, b, s);
+    for (const Store& s : pass.stores) store(w, b, s);
   }
 
   void resolve(Worker& w, const Block& b, int width, int slot) {

@@ -27,7 +27,7 @@ struct Inputs {
   Steps x;                            // [rows][steps][inputs]
   int inputs = 0;
   std::vector<const void*> params;    // as the program lists them, [rows][columns]
-  std::vector<const void*> states;    // before the first step, [rows][width]
+  std::vector<const void*> states;    // before the first step, [rows][width]; null: fresh ones
   std::vector<const void*> fresh;     // what a reset puts in their place, [width]; null: the program's initial value
 };
 

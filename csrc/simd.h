@@ -149,12 +149,6 @@ struct Vec {
   ELMAN_INLINE static Vec load(const T* p) { return *reinterpret_cast<const Aliased*>(p); }
   ELMAN_INLINE static Vec loadu(const T* p) { return *reinterpret_cast<const Unaligned*>(p); }
   ELMAN_INLINE void store(T* p) const { *reinterpret_cast<Aliased*>(p) = v; }
-  ELMAN_INLINE void storeu(T* p) const { *reinterpret_cast<Unaligned*>(p) = v; }
-  // The first n of the lanes, 0 <= n <= lanes; the others are zero, and not read.
-  ELMAN_INLINE static Vec load_first(const T* p, int n);
-  // Writes the first n lanes only.
-  ELMAN_INLINE void store_first(T* p, int n) const;
-
   ELMAN_INLINE static Vec from_bits(Bits bits) { return reinterpret_cast<Real>(bits); }
   ELMAN_INLINE Bits bits() const { return reinterpret_cast<Bits>(v); }
   ELMAN_INLINE T operator[](int lane) const { return v[lane]; }
@@ -394,25 +388,6 @@ ELMAN_INLINE Vec<T> min(Vec<T> a, Other<T> b) {
 
 // ---- integers, exponents and mantissas
 
-// The nearest integer, of two the even one.
-template <class T>
-ELMAN_INLINE Vec<T> round(Vec<T> a) {
-#if defined(ELMAN_SIMD_AVX512)
-  if constexpr (sizeof(T) == 4) return Vec<T>(_mm512_roundscale_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-  else return Vec<T>(_mm512_roundscale_pd(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-#elif defined(ELMAN_SIMD_AVX2)
-  if constexpr (sizeof(T) == 4) return Vec<T>(_mm256_round_ps(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-  else return Vec<T>(_mm256_round_pd(a.v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
-#elif defined(ELMAN_SIMD_NEON)
-  if constexpr (sizeof(T) == 4) return Vec<T>(vrndnq_f32(a.v));
-  else return Vec<T>(vrndnq_f64(a.v));
-#else
-  const Vec<T> size = abs(a), rounded = (size + Format<T>::integral) - Format<T>::integral;
-  const Vec<T> result = Vec<T>::from_bits(rounded.bits() | (a.bits() & Format<T>::sign_bit));
-  return select(lt(size, Format<T>::integral), result, a);
-#endif
-}
-
 // a 2^n for integer-valued n, |n| <= 250 (float) or 2000 (double), any n on avx512. Overflows and underflows as the
 // product does (so denormal results are right unless the thread flushes them).
 template <class T>
@@ -474,19 +449,6 @@ ELMAN_INLINE Split<T> split(Vec<T> x) {
 #endif
 }
 
-// 1 / a within 1 ulp, for 2^-126 <= |a| < 2^126; NaN for NaN. avx512 float only: an estimate and one Newton step (a
-// division takes longer than a whole exp there). Elsewhere a division, right for every a.
-template <class T>
-ELMAN_INLINE Vec<T> reciprocal(Vec<T> a) {
-#if defined(ELMAN_SIMD_AVX512)
-  if constexpr (sizeof(T) == 4) {
-    const Vec<T> r = Vec<T>(_mm512_rcp14_ps(a.v));
-    return fma(r, fnma(a, r, T(1)), r);
-  }
-#endif
-  return T(1) / a;
-}
-
 // ---- sums across lanes
 
 // The sum of 16 consecutive elements, by halves: first i with i + 8, then i with i + 4, i with i + 2, the last two.
@@ -513,32 +475,6 @@ ELMAN_INLINE T sum16(const T* p) {
   Vec<T> x[Vec<T>::per16];
   for (int i = 0; i < Vec<T>::per16; ++i) x[i] = Vec<T>::load(p + i * Vec<T>::lanes);
   return sum16<T>(x);
-}
-
-// ---- partial vectors
-
-template <class T>
-ELMAN_INLINE Vec<T> Vec<T>::load_first(const T* p, int n) {
-#if defined(ELMAN_SIMD_AVX512)
-  const auto mask = static_cast<typename Format<T>::Mask>((1u << n) - 1u);
-  if constexpr (sizeof(T) == 4) return Vec<T>(_mm512_maskz_loadu_ps(mask, p));
-  else return Vec<T>(_mm512_maskz_loadu_pd(mask, p));
-#else
-  Vec<T> r = zero();
-  __builtin_memcpy(&r.v, p, static_cast<unsigned>(n) * sizeof(T));
-  return r;
-#endif
-}
-
-template <class T>
-ELMAN_INLINE void Vec<T>::store_first(T* p, int n) const {
-#if defined(ELMAN_SIMD_AVX512)
-  const auto mask = static_cast<typename Format<T>::Mask>((1u << n) - 1u);
-  if constexpr (sizeof(T) == 4) _mm512_mask_storeu_ps(p, mask, v);
-  else _mm512_mask_storeu_pd(p, mask, v);
-#else
-  __builtin_memcpy(p, &v, static_cast<unsigned>(n) * sizeof(T));
-#endif
 }
 
 }  // namespace ELMAN_ISA

@@ -22,6 +22,7 @@ import elman
 from elman.cli.predict_table import _WRITERS
 from elman.data import DATASETS
 from elman.engine.backends import RUNS
+from elman.engine.extension import native
 
 doctor_module = importlib.import_module("elman.cli.doctor")  # elman.cli.doctor itself is the verb
 TEXT = "a lovely film"
@@ -66,7 +67,7 @@ def test_dry_run_tells_the_plan_and_writes_nothing(reviews_csv, tmp_path, monkey
     monkeypatch.chdir(tmp_path)
     result = train(reviews_csv, "run", "--dry-run")
     assert result.code == 0 and list(tmp_path.iterdir()) == []
-    for part in ("text 'text', label 'label'", "bad 30, good 30", "train 42", "parameters", "torch has kernels"):
+    for part in ("text 'text', label 'label'", "bad 30, good 30", "train 42", "parameters", "layer 0: "):
         assert part in result.out, part
     assert json.loads(train(reviews_csv, "run", "--dry-run", "--json").out)["model.hidden_size"] == "8"
 
@@ -179,8 +180,9 @@ def test_doctor_reports_what_is_there():
     told = json.loads(run("doctor", "--json").out)
     assert told["versions"]["elman"] == elman.__version__
     assert told["versions"]["torch"] == torch.__version__
-    assert set(told["backends"]) == {"torch", "eager"}
-    assert all(said.startswith("runs") for said in told["backends"].values())
+    assert set(told["backends"]) == set(RUNS)
+    built = native() is not None
+    assert all(said.startswith("runs") == (built or name != "native") for name, said in told["backends"].items())
     assert set(told["extras"]) == {"sentiment", "tables", "tensorboard"}
     assert run("doctor").code == 0
 

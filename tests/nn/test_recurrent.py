@@ -15,6 +15,7 @@ from elman.cells.gru import GRU
 from elman.cells.lstm import LSTM, ProjectedLSTM
 from elman.cells.rnn import RNN
 from elman.nn import LSTM as LSTMDropIn
+from elman.nn import GRUCell as GRUCellDropIn
 from elman.nn import Recurrent, explain
 from tolerances import assert_equal
 
@@ -42,7 +43,7 @@ def states_of(result) -> tuple[torch.Tensor, ...]:
     return result if isinstance(result, tuple) else (result,)
 
 
-@pytest.mark.parametrize("backend", ["eager", "torch"])
+@pytest.mark.parametrize("backend", ["eager", "torch", "native"])
 @pytest.mark.parametrize("ragged", [False, True])
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("both", [False, True])
@@ -200,7 +201,7 @@ def test_per_sample_gradients_by_vmap_of_the_definition() -> None:
             assert_equal(rows[name][i], alone[name], name)
 
 
-@pytest.mark.parametrize("backend", ["eager", "torch"])
+@pytest.mark.parametrize("backend", ["eager", "torch", "auto"])
 def test_autocast_gives_its_format_compiled_or_not(backend: str) -> None:
     model = nn.Sequential(nn.Linear(2, 2), Recurrent("lstm", 2, 3, backend=backend, initial_state="trainable"))
     x = torch.randn(2, 4, 2)
@@ -260,11 +261,13 @@ def test_explain_says_what_runs_and_why() -> None:
     model = nn.Sequential(Recurrent("lstm", 2, 3, bidirectional=True))
     x = torch.zeros(1, 4, 2)
     assert explain(model, x).splitlines() == [
-        "0 layer 0: torch (torch has kernels for LSTM)",
-        "0 layer 0 reversed: torch (torch has kernels for LSTM)",
+        "0 layer 0: native (the native engine runs the step program of any cell)",
+        "0 layer 0 reversed: native (the native engine runs the step program of any cell)",
     ]
-    resets = torch.zeros(1, 4, dtype=torch.bool)
-    assert "eager (torch's kernels know no resets inside a sequence)" in explain(model, x, resets=resets)
+    low, resets = x.bfloat16(), torch.zeros(1, 4, dtype=torch.bool)
+    assert explain(model, low).splitlines()[0] == "0 layer 0: torch (torch has kernels for this cell)"
+    assert "eager (torch's kernels know no resets inside a sequence)" in explain(model, low, resets=resets)
+    assert "0 layer 0: native" in explain(model, x, resets=resets)
     with pytest.raises(TypeError, match=r"Linear holds no recurrent layer"):
         explain(nn.Linear(1, 1), x)
 
@@ -274,11 +277,22 @@ def test_explain_covers_the_drop_ins_and_what_is_not_converted() -> None:
     chosen.backend = "eager"
     model = nn.ModuleDict({"a": LSTMDropIn(2, 3), "b": chosen, "c": nn.GRUCell(2, 3)})
     a, b, c = explain(model, torch.zeros(1, 4, 2)).splitlines()
-    assert (a, b) == ("a: torch (torch has kernels for LSTM)", "b: eager (asked for by name)")
+    assert a == "a: native (the native engine runs the step program of any cell)"
+    assert b == "b: eager (asked for by name)"
+    assert c.startswith("c: not Elman's but torch.nn.modules.rnn.GRUCell")
+    a, b, _ = explain(model, torch.zeros(1, 4, 2, dtype=torch.bfloat16)).splitlines()
+    assert (a, b) == ("a: torch (torch has kernels for this cell)", "b: eager (asked for by name)")
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert "a: torch (under autocast" in explain(model, torch.zeros(1, 4, 2))
+    assert (
+        explain(GRUCellDropIn(2, 3), torch.zeros(1, 2)) == "GRUCell: torch (one step alone runs in torch's kernel)"
+    )
+    chosen.backend = "native"
+    with pytest.raises(ValueError, match="computes in float32 and float64, not in bfloat16"):
+        explain(model, torch.zeros(1, 4, 2, dtype=torch.bfloat16))
     chosen.backend = "egaer"
     with pytest.raises(ValueError, match="did you mean 'eager'"):
         explain(model, torch.zeros(1, 4, 2))
-    assert c.startswith("c: not Elman's but torch.nn.modules.rnn.GRUCell")
 
 
 def test_a_backend_asked_for_by_name_that_cannot_run_says_why() -> None:
@@ -295,7 +309,7 @@ def test_a_backend_asked_for_by_name_that_cannot_run_says_why() -> None:
         ({"dropout": 1.5}, "dropout must be a probability"),
         ({"outputs": "first"}, "outputs must be one of all, last, got 'first'"),
         ({"initial_state": "ones"}, "initial_state must be one of zero, trainable"),
-        ({"backend": "cuda"}, "backend must be one of auto, torch, eager"),
+        ({"backend": "cuda"}, "backend must be one of auto, native, torch, eager"),
         ({"cell": ProjectedLSTM(4)}, "size must be between 1 and hidden - 1 = 2, got 4"),
     ],
 )

@@ -1,15 +1,14 @@
-"""The native engine: step programs executed by the compiled core, forward and backward.
+"""Layers and directions of one cell in the compiled core, as one step of PyTorch's autograd.
 
-Derivatives of derivatives are, by definition, those of the traced program run eagerly on the same tensors.
+Derivatives of derivatives are, by definition, those of the traced programs run eagerly on the same tensors.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from types import ModuleType
+import ctypes
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,158 +16,151 @@ from torch import Tensor
 
 from elman.cells import Cell, Spec
 from elman.engine import eager
-from elman.engine.compiled import Programs, Untraceable, programs
-from elman.engine.extension import native, why_not
 from elman.engine.operands import Operands
+from elman.engine.unit import (
+    Compiled,
+    Misfit,
+    compiled,
+    memory_budget,
+    refusal,
+    set_memory_budget,
+    untraceable,
+)
 
-_KINDS = (Tensor, torch.nn.Parameter)
-_DTYPES = (torch.float32, torch.float64)
-_budget = 256 << 20
+__all__ = [
+    "Misfit", "Network", "compiled", "memory_budget", "refusal", "run", "run_network", "set_memory_budget",
+    "untraceable",
+]  # fmt: skip
 
-
-def memory_budget() -> int:
-    """Bytes that one run may keep for its backward pass; beyond it, it is run again segment by segment.
-
-    Example:
-        >>> memory_budget() // 2**20
-        256
-    """
-    return _budget
-
-
-def set_memory_budget(megabytes: float) -> None:
-    """Sets `memory_budget` for all runs that begin after it.
-
-    Raises:
-        ValueError: the budget is negative.
-    """
-    global _budget
-    if not megabytes >= 0:
-        raise ValueError(f"a memory budget is a number of megabytes from 0 on, got {megabytes!r}")
-    _budget = int(megabytes * 2**20)
+_BYTES = ctypes.c_uint8 * (1 << 46)  # of any length: `_tensor` says how much of it
 
 
 @dataclass(eq=False)
-class Compiled:
-    """A cell at given sizes, parsed by the core when it is first needed."""
+class Network:
+    """One cell in layers and directions, layer by layer; layer k + 1 reads the outputs of layer k side by side.
 
-    cell: Cell
-    spec: Spec
-    core: ModuleType
-    training: dict[tuple[bool, bool, bool], tuple[Programs, Any, Any]] = field(default_factory=dict)
+    Attributes:
+        units: the compiled cell of each pass over the sequence, in order.
+        directions: passes a layer; the second one runs from each row's own end.
+    """
 
-    @cached_property
-    def programs(self) -> Programs:
-        """The texts that give every gradient."""
-        return programs(self.cell, self.spec)
+    units: tuple[Compiled, ...]
+    directions: int
 
-    @cached_property
-    def inference(self) -> Any:
-        """The forward program that keeps nothing."""
-        return self.core.Program(self.programs.inference)
+    def __post_init__(self) -> None:
+        specs = [unit.spec for unit in self.units]
+        self.shapes = [(name, param.shape) for spec in specs for name, param in spec.params.items()]
+        self.states = len(specs[0].states)
+        self.widths = tuple(specs[0].states.items())
+        self.output = specs[0].output
+        self.plain = all(len(unit.programs.params) == len(unit.spec.params) for unit in self.units)
+        ends = [0]
+        for unit in self.units:
+            ends.append(ends[-1] + len(unit.programs.params))
+        self.spans = [slice(a, b) for a, b in itertools.pairwise(ends)]
 
-    def differentiated(self, y_given: bool, want_x: bool, want_params: bool) -> tuple[Programs, Any, Any]:
-        """The forward program that keeps what is needed for these gradients, and the backward program."""
-        key = y_given, want_x, want_params
-        if key not in self.training:
-            texts = programs(self.cell, self.spec, y_given=y_given, want_x=want_x, want_params=want_params)
-            self.training[key] = texts, self.core.Program(texts.forward), self.core.Program(texts.backward)
-        return self.training[key]
-
-
-_COMPILED: OrderedDict[int, Compiled] = OrderedDict()
-
-
-def compiled(cell: Cell, spec: Spec) -> Compiled:
-    """The cell's programs; kept for the specs used last."""
-    found = _COMPILED.get(id(spec))
-    if found is None or found.spec is not spec or found.cell is not cell:
-        core = native()
-        if core is None:
-            raise ValueError(f"the native engine is {why_not()}")
-        found = _COMPILED[id(spec)] = Compiled(cell, spec, core)
-        if len(_COMPILED) > 512:
-            _COMPILED.popitem(last=False)
-    return found
+    def with_derived(self, params: Sequence[Tensor]) -> list[Tensor]:
+        """The parameters of each pass, followed by the vectors computed from them."""
+        found: list[Tensor] = []
+        rest = iter(params)
+        for unit in self.units:
+            own = {name: next(rest) for name in unit.spec.params}
+            own |= unit.programs.derived(own)
+            found += [own[name] for name in unit.programs.params]
+        return found
 
 
-class Misfit(ValueError):
-    """A tensor of another number format, device or shape than the run needs; the message names it."""
+def run_network(  # noqa: PLR0913 - what a run reads
+    network: Network,
+    x: Tensor,
+    params: Sequence[Tensor],
+    states: Sequence[Tensor] | None,
+    fresh: Sequence[Tensor] | None,
+    lengths: Tensor | None = None,
+    resets: Tensor | None = None,
+    *,
+    reverse: bool = False,
+    y_wanted: bool = True,
+) -> tuple[Tensor | None, tuple[Tensor, ...]]:
+    """Runs all passes.
+
+    Args:
+        network: the passes.
+        x: inputs, (B, T, width); outputs lie in memory as x does, rows or time first.
+        params: those of every pass, pass by pass, as its spec lists them.
+        states: before the first step, each (passes, B, width); None: what `fresh` says.
+        fresh: what a reset puts in their place, each (passes, width); None: the cell's initial values.
+        lengths: (B,) on the CPU, or None.
+        resets: (B, T) on the CPU, or None.
+        reverse: whether a single pass runs from each row's own end.
+        y_wanted: whether the outputs of the last layer are; they are made all the same where they are not the
+            first state.
+
+    Returns:
+        The outputs, (B, T, directions * output), None where not wanted; the final states, each (passes, B, width).
+
+    Raises:
+        Misfit: a tensor is not of the format and device of `x`, or not of its shape.
+    """
+    _check(network, x, params, states, fresh)
+    # Copies: the backward run reads them again, and the caller may have written over its own by then.
+    call = _Call(
+        network,
+        reverse,
+        None if lengths is None else _copy(lengths, torch.int64),
+        None if resets is None else _copy(resets, torch.bool),
+        y_wanted or network.units[-1].output_state != 0,
+        states is not None,
+        fresh is not None,
+    )
+    leaves = (x, *(states or ()), *(fresh or ()), *(params if network.plain else network.with_derived(params)))
+    if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves):
+        y, *final = _Run.apply(call, *leaves)  # type: ignore[no-untyped-call]
+    else:
+        y, final, _ = call.forward(leaves, None)
+    return y, tuple(final)
 
 
-def refusal(cell: Cell, spec: Spec, x: Tensor, others: Iterable[Tensor] = ()) -> str | None:
-    """Why the engine cannot run this, or None when it can; `others` are the states and parameters."""
-    if x.dtype not in _DTYPES:
-        return f"the native engine computes in float32 and float64, not in {x.dtype}".replace("torch.", "")
-    if x.device.type != "cpu":
-        return f"the native engine runs on the CPU, x is on {x.device}"
-    if native() is None:
-        return f"the native engine is {why_not()}"
-    for tensor in (x, *others):
-        if type(tensor) not in _KINDS or tensor.layout is not torch.strided:
-            kind = type(tensor).__name__
-            return f"the native engine takes plain tensors, not {kind} of layout {tensor.layout}".replace(
-                "torch.", ""
-            )
-    if torch._C._get_tracing_state() is not None:
-        return "torch.jit.trace records operations of torch alone"
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return "under a transform of torch.func the definition itself is differentiated"
-    if torch.autograd.forward_ad._current_level >= 0:
-        return "in forward-mode differentiation the definition itself is differentiated"
-    if torch._C._len_torch_dispatch_stack():
-        return "a dispatch mode is on: it sees the operations of the definition"
-    return untraceable(cell, spec)
-
-
-def untraceable(cell: Cell, spec: Spec) -> str | None:
-    """Why the cell's step cannot be written as a program, or None when it can; the core must be there."""
-    try:
-        _ = compiled(cell, spec).programs
-    except Untraceable as error:
-        return f"the cell's step is no step program: {error}"
-    return None
-
-
-def run(
-    cell: Cell, spec: Spec, operands: Operands, reverse: bool = False, y_wanted: bool = True
-) -> tuple[Tensor, dict[str, Tensor]]:
+def run(cell: Cell, spec: Spec, operands: Operands, reverse: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
     """As `elman.engine.eager.run`, by the compiled core.
 
     Raises:
         Misfit: a state or parameter is not of the format and device of `x`, or not of its shape in `spec`.
     """
-    _check(spec, operands)
-    unit = compiled(cell, spec)
-    params = {**operands.params, **unit.programs.derived(operands.params)}
-    leaves = (
+    y, final = run_network(
+        Network((compiled(cell, spec),), 1),
         operands.x,
-        *operands.state.values(),
-        *operands.fresh.values(),
-        *[params[name] for name in unit.programs.params],
+        [operands.params[name] for name in spec.params],
+        [operands.state[name].unsqueeze(0) for name in spec.states],
+        [operands.fresh[name].unsqueeze(0) for name in spec.states],
+        operands.lengths,
+        operands.resets,
+        reverse=reverse,
     )
-    call = _Call(unit, reverse, operands.lengths, operands.resets, y_wanted)
-    if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves):
-        y, *final = _Run.apply(call, *leaves)  # type: ignore[no-untyped-call]
-    else:
-        y, final, _ = call.forward(leaves, None)
-    return y, dict(zip(spec.states, final, strict=True))
+    if y is None:
+        raise RuntimeError("the core returned no output")
+    return y, {name: value.squeeze(0) for name, value in zip(spec.states, final, strict=True)}
 
 
-def _check(spec: Spec, operands: Operands) -> None:
+def _check(
+    network: Network,
+    x: Tensor,
+    params: Sequence[Tensor],
+    states: Sequence[Tensor] | None,
+    fresh: Sequence[Tensor] | None,
+) -> None:
     """The core reads memory by these shapes: any other would be read past its end."""
-    x = operands.x
-    rows, dtype, device = x.shape[0], x.dtype, x.device
-    if x.shape[2] != spec.inputs:
-        raise Misfit(f"x has {x.shape[2]} numbers a step, the cell reads {spec.inputs}")
-    for name, width in spec.states.items():
-        for tensor, shape in ((operands.state[name], (rows, width)), (operands.fresh[name], (width,))):
-            if tensor.shape != shape or tensor.dtype != dtype or tensor.device != device:
+    dtype, passes = x.dtype, len(network.units)
+    if x.shape[-1] != network.units[0].spec.inputs:
+        raise Misfit(f"x has {x.shape[-1]} numbers a step, the cell reads {network.units[0].spec.inputs}")
+    for tensor, (name, shape) in zip(params, network.shapes, strict=True):
+        if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_cpu:
+            raise _misfit(name, tensor, shape, x)
+    for given, rows in ((states, (x.shape[0],)), (fresh, ())):
+        for tensor, (name, width) in zip(given or (), network.widths, strict=False):
+            shape = (passes, *rows, width)
+            if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_cpu:
                 raise _misfit(f"state {name}", tensor, shape, x)
-    for name, param in spec.params.items():
-        tensor = operands.params[name]
-        if tensor.shape != param.shape or tensor.dtype != dtype or tensor.device != device:
-            raise _misfit(name, tensor, param.shape, x)
 
 
 def _misfit(name: str, tensor: Tensor, shape: Sequence[int], x: Tensor) -> Misfit:
@@ -177,143 +169,186 @@ def _misfit(name: str, tensor: Tensor, shape: Sequence[int], x: Tensor) -> Misfi
     return Misfit(f"{name} must be {said[0]}, as x and the sizes are; got {said[1]}")
 
 
+def _copy(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return tensor.to(dtype, memory_format=torch.contiguous_format, copy=True)
+
+
+def _tensor(memory: Any, size: int) -> Tensor:
+    """The core's memory as a tensor: autograd gives it back with the graph, and its hooks see it."""
+    view: Any = _BYTES.from_address(memory.address)
+    view.owner = memory
+    return torch.frombuffer(view, dtype=torch.uint8, count=max(size, 1))
+
+
 def _plain(tensor: Tensor) -> Tensor:
     """With the numbers of a step side by side, as the core reads them."""
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
-def _copy(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    return tensor.to(dtype, memory_format=torch.contiguous_format, copy=True)
+def _like_steps(x: Tensor, width: int) -> Tensor:
+    """Room for (B, T, width), time before rows in memory where x has it so."""
+    rows, steps, _ = x.shape
+    if x.stride(0) < x.stride(1):
+        return x.new_empty((steps, rows, width)).transpose(0, 1)
+    return x.new_empty((rows, steps, width))
 
 
-def _steps(tensor: Tensor | None) -> tuple[int, int, int]:
-    """Address and strides of (B, T, width); zeros for None."""
+def _steps(tensor: Tensor | None, first: int = 0) -> tuple[int, int, int]:
+    """Address, from number `first` of a step on, and strides of (B, T, width); zeros for None."""
     if tensor is None:
         return 0, 0, 0
     row, step, _ = tensor.stride()
-    return tensor.data_ptr(), row, step
+    return tensor.data_ptr() + first * tensor.element_size(), row, step
 
 
-def _addresses(tensors: Sequence[Tensor | None]) -> list[int]:
-    return [0 if t is None else t.data_ptr() for t in tensors]
-
-
-def _like_steps(x: Tensor, width: int) -> Tensor:
-    """Room for (B, T, width), time before rows in memory where x has it so."""
-    rows, steps = x.shape[:2]
-    if x.stride(0) < x.stride(1):
-        return x.new_empty(steps, rows, width).transpose(0, 1)
-    return x.new_empty(rows, steps, width)
+def _parts(tensors: Sequence[Tensor | None], index: int, count: int) -> list[int]:
+    """The address of entry `index` of each; 0 for None, and `count` zeros where there are none."""
+    if not tensors:
+        return [0] * count
+    return [0 if t is None else t.data_ptr() + index * t.stride(0) * t.element_size() for t in tensors]
 
 
 @dataclass(eq=False)
 class _Call:
     """One run: what is neither a leaf nor a gradient."""
 
-    unit: Compiled
+    network: Network
     reverse: bool
     lengths: Tensor | None
     resets: Tensor | None
     y_wanted: bool
+    states_given: bool
+    fresh_given: bool
 
-    def __post_init__(self) -> None:
-        # Copies: the backward run reads them again, and the caller may have written over its own by then.
-        self.lengths = None if self.lengths is None else _copy(self.lengths, torch.int64)
-        self.resets = None if self.resets is None else _copy(self.resets, torch.bool)
+    def split(self, leaves: Sequence[Any]) -> tuple[Any, Sequence[Any], Sequence[Any], Sequence[Any]]:
+        """x, states, fresh states and parameters, or what belongs to them."""
+        a = 1 + self.network.states * self.states_given
+        b = a + self.network.states * self.fresh_given
+        return leaves[0], leaves[1:a], leaves[a:b], leaves[b:]
 
-    def inputs(self, x: Tensor, rest: Sequence[Tensor]) -> list[int]:
+    def inputs(self, index: int, x: Tensor, leaves: tuple[Any, Any, Any, Any]) -> list[int]:
         """The numbers by which the core finds its inputs; see `Numbers::inputs` in csrc/python.cpp."""
         rows, steps, width = x.shape
-        lengths = 0 if self.lengths is None else self.lengths.data_ptr()
-        resets = 0 if self.resets is None else self.resets.data_ptr()
-        states = len(self.unit.spec.states)
+        _, states, fresh, params = leaves
+        count = self.network.states
         return [
-            rows, steps, self.reverse, lengths, resets, *_steps(x), width,
-            *_addresses(rest[2 * states :]), *_addresses(rest[: 2 * states]),
-        ]  # fmt: skip
+            rows,
+            steps,
+            self.reverse or index % self.network.directions,
+            0 if self.lengths is None else self.lengths.data_ptr(),
+            0 if self.resets is None else self.resets.data_ptr(),
+            *_steps(x),
+            width,
+            *[p.data_ptr() for p in params[self.network.spans[index]]],
+            *_parts(states, index, count),
+            *_parts(fresh, index, count),
+        ]
 
     def forward(
-        self, leaves: Sequence[Tensor], wanted: tuple[bool, bool, bool] | None
-    ) -> tuple[Tensor | None, list[Tensor], tuple[Any, int] | None]:
-        """The output, the final states, and what the backward run needs when gradients are wanted."""
-        x, *rest = _plain(leaves[0]), *[leaf.contiguous() for leaf in leaves[1:]]
-        spec, rows = self.unit.spec, x.shape[0]
-        y = _like_steps(x, spec.output) if self.y_wanted else None
-        final = [x.new_empty(rows, width) for width in spec.states.values()]
-        core = self.unit.core
-        if wanted is None:
-            program, reserve, segment = self.unit.inference, None, 0
-        else:
-            program = self.unit.differentiated(*wanted)[1]
-            separate = self.lengths is not None or self.resets is not None
-            numbers, segment = core.plan(program, *x.shape, separate, x.element_size(), _budget)
-            reserve = core.Memory(numbers * x.element_size())
-        core.forward(
-            program,
-            None,
-            x.dtype == torch.float64,
-            (
-                *self.inputs(x, rest),
-                *_steps(y),
-                *_addresses(final),
-                0 if reserve is None else reserve.address,
-                segment,
-                torch.get_num_threads(),
-            ),
-        )
-        return y, final, None if reserve is None else (reserve, segment)
+        self, leaves: Sequence[Tensor], needed: Sequence[bool] | None
+    ) -> tuple[Tensor | None, list[Tensor], list[tuple[Any, ...]]]:
+        """The output, the final states, and what passes keep for backward runs when gradients are needed."""
+        network = self.network
+        directions, passes = network.directions, len(network.units)
+        whole = self.split([_plain(leaves[0]), *[leaf.contiguous() for leaf in leaves[1:]]])
+        x = whole[0]
+        rows = x.shape[0]
+        wide, threads = x.dtype is torch.float64, torch.get_num_threads()
+        final = [x.new_empty((passes, rows, width)) for _, width in network.widths]
+        y: Tensor | None = None
+        kept: list[tuple[Any, ...]] = []
+        for index, unit in enumerate(network.units):
+            direction = index % directions
+            last = index >= passes - directions
+            if direction == 0:
+                x = x if y is None else y
+                y = _like_steps(x, directions * network.output) if self.y_wanted or not last else None
+            program, reserve, segment = unit.inference, None, 0
+            if needed is not None:
+                wanted = self.wanted(needed, index)
+                program = unit.differentiated(*wanted)[1]
+                separate = self.lengths is not None or self.resets is not None
+                numbers, segment = unit.core.plan(program, *x.shape, separate, x.element_size(), memory_budget())
+                size = numbers * x.element_size()
+                reserve = _tensor(unit.core.Memory(size), size)
+                kept.append((wanted, segment, x, reserve))
+            unit.core.forward(
+                program,
+                None,
+                wide,
+                (
+                    *self.inputs(index, x, whole),
+                    *_steps(y, direction * network.output),
+                    *_parts(final, index, 0),
+                    0 if reserve is None else reserve.data_ptr(),
+                    segment,
+                    threads,
+                ),
+            )
+        return y, final, kept
+
+    def wanted(self, needed: Sequence[bool], index: int) -> tuple[bool, bool, bool]:
+        """Whether a gradient arrives at a pass's outputs; whether its inputs' and its parameters' are wanted."""
+        x, states, fresh, params = self.split(needed)
+        first = index < self.network.directions
+        below = any(params[: self.network.spans[index - index % self.network.directions].start])
+        last = index >= len(self.network.units) - self.network.directions
+        return self.y_wanted or not last, x if first else x or below or any(states) or any(fresh), any(params)
 
     def backward(
         self,
         leaves: Sequence[Tensor],
-        wanted: tuple[bool, bool, bool],
-        kept: tuple[Any, int],
+        kept: list[tuple[Any, ...]],
         gradients: Sequence[Tensor | None],
         needed: Sequence[bool],
     ) -> list[Tensor | None]:
         """Gradients of the leaves that need one."""
-        x, *rest = _plain(leaves[0]), *[leaf.contiguous() for leaf in leaves[1:]]
-        dy = None if gradients[0] is None else _plain(gradients[0])
-        dfinal = [None if g is None else g.contiguous() for g in gradients[1:]]
+        network = self.network
+        directions, passes = network.directions, len(network.units)
+        leaves = [_plain(leaves[0]), *[leaf.contiguous() for leaf in leaves[1:]]]
+        whole = self.split(leaves)
         found: list[Tensor | None] = [
             torch.empty_like(leaf, memory_format=torch.contiguous_format) if need else None
-            for leaf, need in zip(rest, needed[1:], strict=True)
+            for leaf, need in zip(leaves, (False, *needed[1:]), strict=True)
         ]
-        dx = _like_steps(x, x.shape[-1]) if needed[0] else None
-        states = len(self.unit.spec.states)
-        _, first, second = self.unit.differentiated(*wanted)
-        reserve, segment = kept
-        self.unit.core.backward(
-            first,
-            second,
-            x.dtype == torch.float64,
-            (
-                *self.inputs(x, rest),
-                *_steps(dy),
-                *_addresses(dfinal),
-                *_steps(dx),
-                *_addresses(found[2 * states :]),
-                *_addresses(found[: 2 * states]),
-                reserve.address,
-                segment,
-                torch.get_num_threads(),
-            ),
-        )
-        return [dx, *found]
+        _, dstates, dfresh, dparams = self.split(found)
+        dfinal = [None if g is None else g.contiguous() for g in gradients[1:]]
+        dy = None if gradients[0] is None else _plain(gradients[0])
+        dx: Tensor | None = None
+        for index in reversed(range(passes)):
+            unit, direction = network.units[index], index % directions
+            wanted, segment, x, reserve = kept[index]
+            own = _like_steps(x, x.shape[-1]) if wanted[1] else None
+            _, first, second = unit.differentiated(*wanted)
+            unit.core.backward(
+                first,
+                second,
+                x.dtype is torch.float64,
+                (
+                    *self.inputs(index, x, whole),
+                    *_steps(dy, direction * network.output),
+                    *_parts(dfinal, index, 0),
+                    *_steps(own),
+                    *[0 if p is None else p.data_ptr() for p in dparams[network.spans[index]]],
+                    *_parts(dstates, index, network.states),
+                    *_parts(dfresh, index, network.states),
+                    reserve.data_ptr(),
+                    segment,
+                    torch.get_num_threads(),
+                ),
+            )
+            dx = own if direction == directions - 1 or own is None or dx is None else own.add_(dx)
+            if direction == 0:
+                dy = dx
+        found[0] = dx if needed[0] else None
+        return found
 
     def replayed(
         self, leaves: Sequence[Tensor], gradients: Sequence[Tensor | None], needed: Sequence[bool]
     ) -> list[Tensor | None]:
-        """The same gradients from the traced program run eagerly, themselves differentiable."""
-        texts = self.unit.programs
-        spec = texts.replay.spec()
-        operands = Operands.from_leaves(texts.spec, leaves, self.lengths, self.resets)
-        y, final = eager.run(texts.replay, spec, operands, self.reverse)
-        pairs = [
-            (o, g)
-            for o, g in zip((y, *final.values()), gradients, strict=True)
-            if g is not None and o.requires_grad
-        ]
+        """The same gradients from the traced programs run eagerly, themselves differentiable."""
+        results = self.eagerly(leaves)
+        pairs = [(o, g) for o, g in zip(results, gradients, strict=True) if g is not None and o.requires_grad]
         inputs = [leaf for leaf, need in zip(leaves, needed, strict=True) if need]
         if not pairs:
             return [torch.zeros_like(leaf) if need else None for leaf, need in zip(leaves, needed, strict=True)]
@@ -324,6 +359,32 @@ class _Call:
         )
         return [next(found) if need else None for need in needed]
 
+    def eagerly(self, leaves: Sequence[Tensor]) -> list[Tensor]:
+        """The outputs and final states by the traced programs, run eagerly."""
+        x, states, fresh, params = self.split(leaves)
+        outputs: list[Tensor] = []
+        finals: list[dict[str, Tensor]] = []
+        for index, unit in enumerate(self.network.units):
+            spec = unit.programs.spec
+            own = dict(zip(unit.programs.params, params[self.network.spans[index]], strict=True))
+            initial = {
+                name: fresh[k][index] if fresh else x.new_full((width,), spec.initial.get(name, 0.0))
+                for k, (name, width) in enumerate(spec.states.items())
+            }
+            state = {
+                name: states[k][index] if states else v.expand(x.shape[0], -1)
+                for k, (name, v) in enumerate(initial.items())
+            }
+            operands = Operands(x, state, initial, own, self.lengths, self.resets)
+            reverse = self.reverse or index % self.network.directions == 1
+            y, final = eager.run(unit.programs.replay, unit.programs.replay.spec(), operands, reverse)
+            outputs.append(y)
+            finals.append(final)
+            if len(outputs) == self.network.directions:
+                x = torch.cat(outputs, -1)
+                outputs.clear()
+        return [x, *[torch.stack([final[name] for final in finals]) for name in self.network.units[0].spec.states]]
+
 
 class _Run(torch.autograd.Function):
     """A run with its gradient."""
@@ -331,21 +392,18 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: _Call, *leaves: Tensor) -> tuple[Tensor | None, ...]:
         """The output, then the final states."""
-        states = len(call.unit.spec.states)
-        needed = ctx.needs_input_grad[1:]
-        ctx.wanted = call.y_wanted, needed[0], any(needed[1 + 2 * states :])
-        y, final, kept = call.forward(leaves, ctx.wanted)
-        assert kept is not None  # noqa: S101 - for the type checker: gradients are wanted
-        ctx.call, ctx.kept = call, kept
-        ctx.save_for_backward(*leaves)
+        y, final, kept = call.forward(leaves, ctx.needs_input_grad[1:])
+        ctx.call, ctx.settings = call, [entry[:2] for entry in kept]
+        ctx.save_for_backward(*leaves, *[tensor for entry in kept for tensor in entry[2:]])
         ctx.set_materialize_grads(False)
         return y, *final
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         """Gradients of the leaves."""
-        leaves = ctx.saved_tensors
         needed = ctx.needs_input_grad[1:]
+        leaves, saved = ctx.saved_tensors[: len(needed)], ctx.saved_tensors[len(needed) :]
         if torch.is_grad_enabled():
             return None, *ctx.call.replayed(leaves, gradients, needed)
-        return None, *ctx.call.backward(leaves, ctx.wanted, ctx.kept, gradients, needed)
+        kept = [(*entry, *saved[2 * i : 2 * i + 2]) for i, entry in enumerate(ctx.settings)]
+        return None, *ctx.call.backward(leaves, kept, gradients, needed)

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from elman.nn.drop_in_eager import eager_sequence, refuse_backend
+from elman.engine import NAMES
+from elman.nn.drop_in_engine import engine_sequence, native_sequence, refuse_backend
 from elman.nn.drop_in_ops import KERNELS, compiled_sequence
 
 
@@ -19,8 +20,9 @@ class DropIn(nn.RNNBase):
     A subclass of `nn.RNNBase` and not of `nn.LSTM`: `torch.compile` refuses every instance of the latter.
 
     Attributes:
-        backend: "auto" (today torch's kernels), "torch", or "eager" (Elman's own definition of the cell, step
-            by step). Set it on an instance; an unknown name raises ValueError when the layer is called.
+        backend: "auto" (the native engine where it runs, else torch's kernels), "native", "torch", or "eager"
+            (Elman's own definition of the cell, step by step). Set it on an instance; an unknown name raises
+            ValueError when the layer is called.
     """
 
     backend: str = "auto"
@@ -62,14 +64,20 @@ class DropIn(nn.RNNBase):
         self, x: Tensor, batch_sizes: Tensor | None, hx: Sequence[Tensor] | None
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         weights = self._weights()
-        hx = self._states(x, batch_sizes, hx, weights[0].dtype)
-        if self.backend not in ("auto", "torch"):
-            if self.backend != "eager":
-                raise refuse_backend(self.backend)
-            result = eager_sequence(self, x, batch_sizes, hx, weights)
-        elif torch.compiler.is_compiling():
+        self._check(x, batch_sizes, hx, weights[0].dtype)
+        if self.backend not in NAMES:
+            raise refuse_backend(self.backend)
+        compiling = torch.compiler.is_compiling()
+        result = None
+        if self.backend in ("native", "eager"):
+            result = engine_sequence(self, x, batch_sizes, hx, weights, self.backend)
+        elif compiling:
+            hx = self._zeros(x, batch_sizes) if hx is None else hx
             result = compiled_sequence(self, x, batch_sizes, hx, weights)
-        else:
+        elif self.backend == "auto":
+            result = native_sequence(self, x, batch_sizes, hx, weights)
+        if result is None:
+            hx = self._zeros(x, batch_sizes) if hx is None else hx
             state = hx if self.mode == "LSTM" else hx[0]
             numbers = (self.bias, self.num_layers, self.dropout, self.training, self.bidirectional)
             if batch_sizes is None:
@@ -78,20 +86,27 @@ class DropIn(nn.RNNBase):
                 result = KERNELS[self.mode](x, batch_sizes, state, weights, *numbers)
         return result[0], result[1:]
 
-    def _states(
+    def _check(
         self, x: Tensor, batch_sizes: Tensor | None, hx: Sequence[Tensor] | None, dtype: torch.dtype
-    ) -> Sequence[Tensor]:
-        # torch's checks in torch's order and words, then the given states or zeros. torch.nn.LSTM checks nothing
-        # of a packed sequence, and a state of another shape can then end the process or be broadcast.
+    ) -> None:
+        # torch's checks in torch's order and words. torch.nn.LSTM checks nothing of a packed sequence, and a state
+        # of another shape can then end the process or be broadcast.
         packed = batch_sizes is not None
         self._check_x(x, 2 if packed else 3, dtype)
-        rows: Any = batch_sizes[0] if batch_sizes is not None else x.size(0 if self.batch_first else 1)
+        if hx is None:
+            return
+        if packed:  # a graph cannot look at the number while it is being compiled
+            rows = hx[0].size(1) if torch.compiler.is_compiling() else int(self._rows(x, batch_sizes))
+        else:
+            rows = self._rows(x, None)
+        self._check_hx(hx, self.num_layers * (2 if self.bidirectional else 1), rows)
+
+    def _rows(self, x: Tensor, batch_sizes: Tensor | None) -> Any:
+        return batch_sizes[0] if batch_sizes is not None else x.size(0 if self.batch_first else 1)
+
+    def _zeros(self, x: Tensor, batch_sizes: Tensor | None) -> Sequence[Tensor]:
+        rows = self._rows(x, batch_sizes)
         stacked = self.num_layers * (2 if self.bidirectional else 1)
-        if hx is not None:
-            if packed:  # a graph cannot look at the number while it is being compiled
-                rows = hx[0].size(1) if torch.compiler.is_compiling() else int(rows)
-            self._check_hx(hx, stacked, rows)
-            return hx
         h = torch.zeros(stacked, rows, self.proj_size or self.hidden_size, dtype=x.dtype, device=x.device)
         if self.mode != "LSTM":
             return (h,)

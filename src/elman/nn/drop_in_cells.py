@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import _VF, Tensor, nn
 
-from elman.nn.drop_in_eager import eager_step, refuse_backend
+from elman.engine import NAMES
+from elman.nn.drop_in_engine import engine_step, refuse_backend
 
 _KERNELS: dict[str, Callable[..., Any]] = {
     "RNN_TANH": _VF.rnn_tanh_cell,
@@ -35,10 +36,10 @@ class DropInCell(nn.RNNCellBase):
             weights = [stored[name] for name in _NAMES]
         except KeyError:
             weights = [getattr(self, name) for name in _NAMES]
+        if self.backend not in NAMES:
+            raise refuse_backend(self.backend)
         if self.backend not in ("auto", "torch"):
-            if self.backend != "eager":
-                raise refuse_backend(self.backend)
-            return eager_step(self, mode, x, hx, weights)
+            return engine_step(self, mode, x, hx, weights)
         return _KERNELS[mode](x, hx, *weights)
 
     def _single(self, name: str, mode: str, x: Tensor, hx: Tensor | None) -> Tensor:

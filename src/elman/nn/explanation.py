@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from elman.engine import NAMES
 from elman.nn.drop_in import DropIn
 from elman.nn.drop_in_cells import DropInCell
-from elman.nn.drop_in_eager import refuse_backend
+from elman.nn.drop_in_engine import chosen, refuse_backend
 from elman.nn.recurrent import Recurrent
 
 
@@ -25,8 +25,8 @@ def explain(model: nn.Module, x: Tensor, *, resets: Tensor | None = None) -> str
 
     Example:
         >>> import torch
-        >>> explain(Recurrent("gru", 3, 5), torch.zeros(2, 7, 3))
-        'Recurrent layer 0: torch (torch has kernels for GRU)'
+        >>> explain(Recurrent("gru", 3, 5), torch.zeros(2, 7, 3, dtype=torch.bfloat16))
+        'Recurrent layer 0: torch (torch has kernels for this cell)'
     """
     lines = [
         f"{name or type(module).__name__}{line}"
@@ -45,12 +45,12 @@ def _lines(module: nn.Module, x: Tensor, resets: Tensor | None) -> list[str]:
     if isinstance(module, DropIn | DropInCell):
         if module.backend not in NAMES:
             raise refuse_backend(module.backend)
-        if module.backend == "eager":
-            return [": eager (asked for by name)"]
-        reason = (
-            "asked for by name" if module.backend == "torch" else f"torch has kernels for {type(module).__name__}"
-        )
-        return [f": torch ({reason})"]
+        if isinstance(module, DropIn):
+            choice = chosen(module, x)
+            return [f": {choice.backend} ({choice.reason})"]
+        if module.backend == "auto":
+            return [": torch (one step alone runs in torch's kernel)"]
+        return [f": {module.backend} (asked for by name)"]
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         kind = f"{type(module).__module__}.{type(module).__name__}"
         return [f": not Elman's but {kind} (elman.convert(model) swaps torch.nn's own classes)"]

@@ -35,7 +35,7 @@ class Recurrent(nn.Module):
         outputs: "all" outputs, or the "last" of each row and direction.
         initial_state: "zero" (the cell's own initial values), or "trainable": one vector a layer, direction and
             state. It is what rows start from where no state is given, and after a reset.
-        backend: "auto", "torch" or "eager"; a backend asked for by name that cannot run raises an error.
+        backend: "auto", "native", "torch" or "eager"; a backend asked for by name that cannot run raises an error.
         device: of the parameters.
         dtype: of the parameters.
 
@@ -146,17 +146,28 @@ class Recurrent(nn.Module):
         lengths = None if lengths is None else lengths.to(x.device, torch.int64)
         resets = None if resets is None else resets.to(x.device, torch.bool)
         fresh = {state: getattr(self, name) for state, name in self.trainable_states.items()} or None
-        given = self._start(x, fresh) if state is None else self._named(state, x.shape[0])
-        params = {
-            name + suffix: getattr(self, name + suffix)
-            for layer, _, suffix in self.stack.passes()
-            for name in self.stack.specs[layer].params
-        }
-        variation = Variation(lengths, resets, fresh, self.training, self.backend)
-        y, final = run(self.stack, params, x, given, variation)
+        given = None if state is None else self._named(state, x.shape[0])
+        wanted = self.outputs == "all" or x.shape[1] == 0
+        variation = Variation(lengths, resets, fresh, self.training, self.backend, y_wanted=wanted)
+        y, final = run(self.stack, self._weights(), x, given, variation)
         if self.outputs == "last":
-            y = last_step(y, lengths, self.stack.specs[0].output)
+            y = self._last(final, lengths) if y is None else last_step(y, lengths, self.stack.specs[0].output)
         return y, self.state_type(**final)
+
+    def _weights(self) -> list[Tensor]:
+        # The dictionary first, because Module.__getattr__ is slow; a parametrized weight is not in it.
+        stored = self._parameters
+        try:
+            found: list[Any] = [stored[name] for name in self.stack.names]
+        except KeyError:
+            return [getattr(self, name) for name in self.stack.names]
+        return found
+
+    def _last(self, final: Mapping[str, Tensor], lengths: Tensor | None) -> Tensor:
+        """The last layer's output after each row's last step, where the output is a state."""
+        state = next(iter(final.values()))[-self.stack.directions :]
+        y = state.transpose(0, 1).flatten(1)
+        return y if lengths is None else y.masked_fill((lengths == 0)[:, None], 0.0)
 
     @property
     def state_type(self) -> Callable[..., Any]:
@@ -165,9 +176,11 @@ class Recurrent(nn.Module):
 
     def explain(self, x: Tensor, *, resets: Tensor | None = None) -> list[tuple[str, Choice]]:
         """Which backend runs each layer and direction for inputs like x, and why."""
-        choice = choose(self.cell, x, resets, self.backend)
         return [
-            (f"layer {layer}" + (" reversed" if direction else ""), choice)
+            (
+                f"layer {layer}" + (" reversed" if direction else ""),
+                choose(self.cell, self.stack.specs[layer], x, resets, self.backend),
+            )
             for layer, direction, _ in self.stack.passes()
         ]
 
@@ -204,16 +217,6 @@ class Recurrent(nn.Module):
                     raise ValueError(f"lengths must be from 0 to T = {steps}, got {low} to {high}")
         if resets is not None and resets.shape != (rows, steps):
             raise ValueError(f"resets must have shape {(rows, steps)}, got {tuple(resets.shape)}")
-
-    def _start(self, x: Tensor, fresh: Mapping[str, Tensor] | None) -> dict[str, Tensor]:
-        passes, spec = self.stack.num_layers * self.stack.directions, self.stack.specs[0]
-        if fresh is not None:
-            return {name: f[:, None].expand(-1, x.shape[0], -1) for name, f in fresh.items()}
-        dtype = x.dtype if x.is_floating_point() else None
-        return {
-            name: x.new_full((passes, x.shape[0], width), spec.initial.get(name, 0.0), dtype=dtype)
-            for name, width in spec.states.items()
-        }
 
     def _named(self, state: States, rows: int) -> dict[str, Tensor]:
         spec, passes = self.stack.specs[0], self.stack.num_layers * self.stack.directions

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn.functional import dropout
 
 from elman.cells import Cell, Spec
-from elman.engine import RUNS, Operands, choose, register, run_operation
+from elman.engine import Network, Operands, choose, compile_cell, register, run_chosen, run_network, run_operation
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,17 @@ class Stack:
             for direction in range(self.directions):
                 yield layer, direction, f"_l{layer}" + "_reverse" * direction
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Every parameter's name with its suffix, pass by pass."""
+        return tuple(name + suffix for layer, _, suffix in self.passes() for name in self.specs[layer].params)
+
+    @cached_property
+    def network(self) -> Network:
+        """What the native engine runs; asked for where it can."""
+        units = tuple(compile_cell(self.cell, self.specs[layer]) for layer, _, _ in self.passes())
+        return Network(units, self.directions)
+
     def __reduce__(self) -> tuple[type[Stack], tuple[object, ...]]:
         """A copy in another process registers its cell there."""
         return Stack, (
@@ -72,30 +84,36 @@ class Stack:
 
 @dataclass(frozen=True)
 class Variation:
-    """How one call differs from a plain one: lengths (B,), resets (B, T), fresh states, dropout, the backend."""
+    """How one call differs from a plain one: lengths (B,), resets (B, T), fresh states, dropout, the backend.
+
+    `packed`: the rows are those of a packed sequence, longest first; dropout then draws for their steps alone.
+    """
 
     lengths: Tensor | None = None
     resets: Tensor | None = None
     fresh: Mapping[str, Tensor] | None = None
     training: bool = False
     backend: str = "auto"
+    packed: bool = False
+    y_wanted: bool = True
 
 
 def run(
-    stack: Stack, params: Mapping[str, Tensor], x: Tensor, state: Mapping[str, Tensor], variation: Variation
-) -> tuple[Tensor, dict[str, Tensor]]:
+    stack: Stack, params: Sequence[Tensor], x: Tensor, state: Mapping[str, Tensor] | None, variation: Variation
+) -> tuple[Any, dict[str, Tensor]]:
     """Runs a stack over x.
 
     Args:
         stack: the network.
-        params: every parameter by its name with suffix.
+        params: every parameter, in the order of `stack.names`.
         x: inputs, (B, T, input_size).
-        state: the states before the first step, by name, (layers * directions, B, width).
+        state: the states before the first step, by name, (layers * directions, B, width); None: fresh ones.
         variation: lengths, resets, what a reset puts in place, (layers * directions, width) by name (None: the
             cell's initial values), whether dropout between layers is on, and one of `elman.engine.NAMES`.
 
     Returns:
-        The outputs (B, T, directions * output) and the final states by name, (layers * directions, B, width).
+        The outputs (B, T, directions * output), or None where a backend can do without and they are not wanted;
+        the final states by name, (layers * directions, B, width).
     """
     kind = x.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind):
@@ -104,33 +122,87 @@ def run(
         with torch.autocast(kind, enabled=False):
             fresh = None if variation.fresh is None else _lowered(variation.fresh, dtype)
             low = replace(variation, fresh=fresh)
-            return run(stack, _lowered(params, dtype), _lower(x, dtype), _lowered(state, dtype), low)
+            given = None if state is None else _lowered(state, dtype)
+            return run(stack, [_lower(p, dtype) for p in params], _lower(x, dtype), given, low)
+    if not torch.compiler.is_compiling():
+        others = (*params, *(state or {}).values(), *(variation.fresh or {}).values())
+        choice = choose(stack.cell, stack.specs[0], x, variation.resets, variation.backend, others)
+        if choice.backend == "native":
+            return run_natively(stack, params, x, state, variation)
+    return _run_by_pass(stack, params, x, state, variation)
+
+
+def run_natively(
+    stack: Stack, params: Sequence[Tensor], x: Tensor, state: Mapping[str, Tensor] | None, variation: Variation
+) -> tuple[Any, dict[str, Tensor]]:
+    """As `run`, by the native engine: all passes at once, but for a stack that drops outputs between layers."""
+    if stack.dropout and variation.training and stack.num_layers > 1:
+        return _run_by_pass(stack, params, x, state, replace(variation, backend="native"))
+    names = stack.specs[0].states
+    fresh = None if variation.fresh is None else [variation.fresh[name] for name in names]
+    states: list[Tensor] | None = None
+    if state is not None:
+        states = [state[name] for name in names]
+    elif fresh is not None:
+        states = [f[:, None].expand(-1, x.shape[0], -1) for f in fresh]
+    y, final = run_network(
+        stack.network, x, params, states, fresh, variation.lengths, variation.resets, y_wanted=variation.y_wanted
+    )
+    return y, dict(zip(names, final, strict=True))
+
+
+def _run_by_pass(
+    stack: Stack, params: Sequence[Tensor], x: Tensor, state: Mapping[str, Tensor] | None, variation: Variation
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """One pass after the other, each by the backend that runs it."""
+    named = dict(zip(stack.names, params, strict=True))
     finals: dict[str, list[Tensor]] = {name: [] for name in stack.specs[0].states}
     outputs: list[Tensor] = []
     for layer, direction, suffix in stack.passes():
         spec, index = stack.specs[layer], layer * stack.directions + direction
+        fresh = fresh_states(spec, variation.fresh, index, x)
         operands = Operands(
             x=x,
-            state={name: s[index] for name, s in state.items()},
-            fresh=fresh_states(spec, variation.fresh, index, x),
-            params={name: params[name + suffix] for name in spec.params},
+            state={
+                name: f.expand(x.shape[0], -1) if state is None else state[name][index]
+                for name, f in fresh.items()
+            },
+            fresh=fresh,
+            params={name: named[name + suffix] for name in spec.params},
             lengths=variation.lengths,
             resets=variation.resets,
         )
-        choice = choose(stack.cell, x, variation.resets, variation.backend)
         if torch.compiler.is_compiling():
-            y, final = run_operation(stack.keys[layer], choice.backend, operands, direction == 1)
+            y, final = run_operation(stack.keys[layer], variation.backend, operands, direction == 1)
         else:
-            y, final = RUNS[choice.backend](stack.cell, spec, operands, direction == 1)
+            y, final = run_chosen(stack.cell, spec, operands, direction == 1, variation.backend)
         outputs.append(y)
         for name, value in final.items():
             finals[name].append(value)
         if direction == stack.directions - 1:
-            x = torch.cat(outputs, -1) if stack.bidirectional else y
+            x = _side_by_side(outputs) if stack.bidirectional else y
             outputs.clear()
             if stack.dropout and layer < stack.num_layers - 1:
-                x = dropout(x, stack.dropout, variation.training)
+                x = _thinned(x, stack.dropout, variation) if variation.training else x
     return x, {name: torch.stack(values) for name, values in finals.items()}
+
+
+def _side_by_side(outputs: list[Tensor]) -> Tensor:
+    """Both directions' outputs, (B, T, 2 output), time before rows in memory where the first has it so."""
+    if torch.compiler.is_compiling() or not outputs[0].transpose(0, 1).is_contiguous():
+        return torch.cat(outputs, -1)
+    return torch.cat([y.transpose(0, 1) for y in outputs], -1).transpose(0, 1)
+
+
+def _thinned(x: Tensor, probability: float, variation: Variation) -> Tensor:
+    """Dropout of (B, T, width) that draws its numbers in the order of torch.nn's layers: step after step."""
+    mask = torch.ones_like(x.transpose(0, 1), memory_format=torch.contiguous_format)
+    if variation.packed and variation.lengths is not None and not torch.compiler.is_compiling():
+        active = torch.arange(x.shape[1], device=x.device)[:, None] < variation.lengths
+        mask[active] = dropout(mask[active], probability)
+    else:
+        mask = dropout(mask, probability)
+    return x * mask.transpose(0, 1)
 
 
 def _lower(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -1,4 +1,4 @@
-"""A drop-in's arguments given to Elman's own definition of its cell, the results in torch's layout."""
+"""A drop-in's arguments given to Elman's engine, its results in torch's layout."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from elman.cells.gru import GRU
 from elman.cells.lstm import LSTM, ProjectedLSTM
 from elman.cells.rnn import RNN
-from elman.engine import NAMES
+from elman.engine import NAMES, Choice, Misfit, choose
 from elman.errors import UserError, did_you_mean
-from elman.nn.stack import Stack, Variation, run
+from elman.nn.stack import Stack, Variation, run, run_natively
 
 
 def refuse_backend(name: str) -> UserError:
@@ -33,6 +33,7 @@ def _cell(mode: str, proj_size: int) -> RNN | GRU | LSTM | ProjectedLSTM:
     return GRU() if mode == "GRU" else RNN("tanh" if mode == "RNN_TANH" else "relu")
 
 
+_KERNEL = Choice("torch", "torch has kernels for this cell")
 _STACKS: dict[tuple[Any, ...], Stack] = {}
 
 
@@ -50,52 +51,93 @@ def _stack(*key: Any) -> Stack:
     return _STACKS[key]
 
 
-def eager_sequence(
+def native_sequence(
     module: nn.RNNBase,
     x: Tensor,
     batch_sizes: Tensor | None,
-    hx: Sequence[Tensor],
+    hx: Sequence[Tensor] | None,
     weights: Sequence[Tensor],
+) -> tuple[Tensor, ...] | None:
+    """As `engine_sequence`, for a drop-in that leaves the choice to Elman.
+
+    None where torch's kernel is to run, or to refuse in its own words what is given.
+    """
+    steps = x.shape[1 if module.batch_first else 0] if batch_sizes is None else len(batch_sizes)
+    if not steps or (hx is not None and len(hx) != (2 if module.mode == "LSTM" else 1)):
+        return None
+    if chosen(module, x, (*(hx or ()), *weights)).backend != "native":
+        return None
+    try:
+        return engine_sequence(module, x, batch_sizes, hx, weights, "decided")
+    except Misfit:
+        return None
+
+
+def chosen(module: nn.RNNBase, x: Tensor, others: Sequence[Tensor] = ()) -> Choice:
+    """The backend for a drop-in over inputs like x, and the reason; torch's kernels where the engine cannot."""
+    asked: Any = module.backend
+    if asked == "torch" or (asked == "auto" and x.device.type == "cpu" and torch.is_autocast_enabled("cpu")):
+        named = asked == "torch"
+        return Choice("torch", "asked for by name" if named else "under autocast the formats are torch's")
+    stack = _stack_of(module)
+    choice = choose(stack.cell, stack.specs[0], x, asked=asked, others=others)
+    return choice if asked != "auto" or choice.backend == "native" else _KERNEL
+
+
+def _stack_of(module: nn.RNNBase) -> Stack:
+    return _stack(
+        module.mode, module.proj_size, module.input_size, module.hidden_size, module.num_layers,
+        module.bidirectional, module.bias, module.dropout,
+    )  # fmt: skip
+
+
+def engine_sequence(
+    module: nn.RNNBase,
+    x: Tensor,
+    batch_sizes: Tensor | None,
+    hx: Sequence[Tensor] | None,
+    weights: Sequence[Tensor],
+    backend: str,
 ) -> tuple[Tensor, ...]:
-    """What torch's kernel would compute, from Elman's definition run step by step.
+    """What torch's kernel would compute, from Elman's definition.
 
     Args:
         module: whose sizes, directions, dropout and mode apply.
         x: (T, B, D), or (B, T, D) with `batch_first`, or the packed rows (N, D).
         batch_sizes: how many rows each packed step has, None when `x` is not packed.
-        hx: the initial states, (layers*directions, B, width) each, rows in the order of `x`.
+        hx: the initial states, (layers*directions, B, width) each, rows in the order of `x`; None: zeros.
         weights: all layers' weights, in torch's order.
+        backend: which execution of it; "decided": the native one, which has been found to run it.
 
     Returns:
         The output in the layout of `x`, then the final states.
     """
-    stack = _stack(
-        module.mode, module.proj_size, module.input_size, module.hidden_size, module.num_layers,
-        module.bidirectional, module.bias, module.dropout,
-    )  # fmt: skip
+    stack = _stack_of(module)
     lengths = None
-    turned = batch_sizes is None and not module.batch_first
     if batch_sizes is not None:
         x, lengths = pad_packed_sequence(PackedSequence(x, batch_sizes), batch_first=True)
-    elif turned:
+    elif not module.batch_first:
         x = x.transpose(0, 1)
     on_device = None if lengths is None else lengths.to(x.device)
-    output, final = run(
+    output, final = (run_natively if backend == "decided" else run)(
         stack,
-        dict(zip(module._flat_weights_names, weights, strict=True)),
+        weights,
         x,
-        dict(zip(("h", "c"), hx, strict=False)),
-        Variation(lengths=on_device, training=module.training, backend="eager"),
+        None if hx is None else dict(zip(("h", "c"), hx, strict=False)),
+        Variation(on_device, training=module.training, backend=backend, packed=lengths is not None),
     )
     if lengths is not None:
         output = pack_padded_sequence(output, lengths, batch_first=True).data
-    elif turned:
-        output = output.transpose(0, 1)
-    return (output, *(final[name] for name in ("h", "c")[: len(hx)]))
+    else:
+        # Step after step in memory, as torch's layers have it with `batch_first` too: a dropout that follows
+        # draws in the order of memory.
+        output = output.transpose(0, 1).contiguous()
+        output = output.transpose(0, 1) if module.batch_first else output
+    return (output, *final.values())
 
 
-def eager_step(
-    cell: nn.RNNCellBase,
+def engine_step(
+    cell: Any,
     mode: str,
     x: Tensor,
     hx: Tensor | Sequence[Tensor],
@@ -114,12 +156,11 @@ def eager_step(
         The next state, a pair for LSTM.
     """
     states = (hx,) if isinstance(hx, Tensor) else hx
-    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
     _, final = run(
         _stack(mode, 0, cell.input_size, cell.hidden_size, 1, False, cell.bias, 0.0),
-        {name: weight for name, weight in zip(names, weights, strict=True) if weight is not None},
+        [weight for weight in weights if weight is not None],
         x.unsqueeze(1),
         {name: state.unsqueeze(0) for name, state in zip(("h", "c"), states, strict=False)},
-        Variation(backend="eager"),
+        Variation(backend=cell.backend),
     )
     return tuple(final[name][0] for name in ("h", "c")) if mode == "LSTM" else final["h"][0]

@@ -1,4 +1,4 @@
-"""Elman's own definition of each cell, behind the drop-ins, gives torch's numbers."""
+"""Elman's own definition of each cell, behind the drop-ins, gives torch's numbers, eagerly and natively."""
 
 from __future__ import annotations
 
@@ -45,11 +45,15 @@ def assert_close(expected, found):
         assert_equal(b, a)
 
 
+BACKENDS = pytest.mark.parametrize("backend", ["eager", "native"])
+
+
+@BACKENDS
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: "-".join([kind[0], *map(str, kind[1].values())]))
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("bidirectional", [False, True])
 @pytest.mark.parametrize("given", INPUTS)
-def test_eager_equals_torch(kind, layers, bidirectional, given):
+def test_layers_equal_torchs(kind, layers, bidirectional, given, backend):
     name, options = kind
     generator = torch.Generator().manual_seed(4)
     for bias, batch_first in product([True, False], repeat=2):
@@ -63,7 +67,7 @@ def test_eager_equals_torch(kind, layers, bidirectional, given):
         theirs = getattr(nn, name)(WIDTH, HIDDEN, dtype=torch.float64, **arguments)
         ours = getattr(drop_in, name)(WIDTH, HIDDEN, dtype=torch.float64, **arguments)
         ours.load_state_dict(theirs.state_dict())
-        ours.backend = "eager"
+        ours.backend = backend
         x = torch.randn(STEPS, ROWS, WIDTH, dtype=torch.float64, generator=generator)
         x = x.transpose(0, 1) if batch_first else x
         widths = [options.get("proj_size", HIDDEN), HIDDEN][: 2 if name == "LSTM" else 1]
@@ -72,27 +76,29 @@ def test_eager_equals_torch(kind, layers, bidirectional, given):
         assert_close(results(theirs, x, INPUTS[given], hx), results(ours, x, INPUTS[given], hx))
 
 
+@BACKENDS
 @pytest.mark.parametrize("name", ["RNN", "LSTM", "GRU"])
 @pytest.mark.parametrize("batch_first", [False, True])
-def test_one_sequence_alone_without_a_state(name, batch_first):
+def test_one_sequence_alone_without_a_state(name, batch_first, backend):
     theirs = getattr(nn, name)(WIDTH, HIDDEN, batch_first=batch_first, dtype=torch.float64)
     ours = getattr(drop_in, name)(WIDTH, HIDDEN, batch_first=batch_first, dtype=torch.float64)
     ours.load_state_dict(theirs.state_dict())
-    ours.backend = "eager"
+    ours.backend = backend
     x = torch.randn(STEPS, WIDTH, dtype=torch.float64)
     assert_close(tree_leaves(theirs(x)), tree_leaves(ours(x)))
 
 
+@BACKENDS
 @pytest.mark.parametrize(
     ("name", "options"),
     [("RNNCell", {}), ("RNNCell", {"nonlinearity": "relu"}), ("LSTMCell", {}), ("GRUCell", {})],
 )
 @pytest.mark.parametrize("bias", [True, False])
-def test_cells(name, options, bias):
+def test_cells(name, options, bias, backend):
     theirs = getattr(nn, name)(WIDTH, HIDDEN, bias=bias, dtype=torch.float64, **options)
     ours = getattr(drop_in_cells, name)(WIDTH, HIDDEN, bias=bias, dtype=torch.float64, **options)
     ours.load_state_dict(theirs.state_dict())
-    ours.backend = "eager"
+    ours.backend = backend
     x, h, c = (torch.randn(ROWS, w, dtype=torch.float64, requires_grad=True) for w in (WIDTH, HIDDEN, HIDDEN))
     hx, one = ((h, c), (h[0], c[0])) if name == "LSTMCell" else (h, h[0])
     for call in [(x,), (x, hx), (x[0],), (x[0], one)]:
@@ -105,9 +111,10 @@ def test_cells(name, options, bias):
         )
 
 
-def test_dropout_acts_in_training_only():
+@BACKENDS
+def test_dropout_acts_in_training_only(backend):
     ours = drop_in.GRU(WIDTH, HIDDEN, num_layers=2, dropout=0.5)
-    ours.backend = "eager"
+    ours.backend = backend
     x = torch.randn(STEPS, ROWS, WIDTH)
     torch.manual_seed(0)
     assert not torch.equal(ours(x)[0], ours(x)[0])

@@ -1,0 +1,139 @@
+"""What the native engine runs: a cell at given sizes as programs of the compiled core, or the reason why not."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman.cells import Cell, Spec
+from elman.engine.compiled import Programs, Untraceable, programs
+from elman.engine.extension import native, why_not
+
+_KINDS = (Tensor, torch.nn.Parameter)
+_DTYPES = (torch.float32, torch.float64)
+_budget = 256 << 20
+
+
+def memory_budget() -> int:
+    """Bytes that one run may keep for its backward pass; beyond it, it is run again segment by segment.
+
+    Example:
+        >>> memory_budget() // 2**20
+        256
+    """
+    return _budget
+
+
+def set_memory_budget(megabytes: float) -> None:
+    """Sets `memory_budget` for all runs that begin after it.
+
+    Raises:
+        ValueError: the budget is negative.
+    """
+    global _budget
+    if not megabytes >= 0:
+        raise ValueError(f"a memory budget is a number of megabytes from 0 on, got {megabytes!r}")
+    _budget = int(megabytes * 2**20)
+
+
+@dataclass(eq=False)
+class Compiled:
+    """A cell at given sizes, parsed by the core when it is first needed."""
+
+    cell: Cell
+    spec: Spec
+    core: ModuleType
+    training: dict[tuple[bool, bool, bool], tuple[Programs, Any, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def programs(self) -> Programs:
+        """The texts that give every gradient."""
+        return programs(self.cell, self.spec)
+
+    @cached_property
+    def output_state(self) -> int | None:
+        """The state that is the output, counted from 0; None where the output is no state."""
+        made = self.programs.replay.program.outputs
+        y = made["y",]
+        return next((k for k, name in enumerate(self.spec.states) if made["state", name] == y), None)
+
+    @cached_property
+    def inference(self) -> Any:
+        """The forward program that keeps nothing."""
+        return self.core.Program(self.programs.inference)
+
+    def differentiated(self, y_given: bool, want_x: bool, want_params: bool) -> tuple[Programs, Any, Any]:
+        """The forward program that keeps what is needed for these gradients, and the backward program."""
+        key = y_given, want_x, want_params
+        if key not in self.training:
+            texts = programs(self.cell, self.spec, y_given=y_given, want_x=want_x, want_params=want_params)
+            self.training[key] = texts, self.core.Program(texts.forward), self.core.Program(texts.backward)
+        return self.training[key]
+
+
+_COMPILED: OrderedDict[int, Compiled] = OrderedDict()
+
+
+def compiled(cell: Cell, spec: Spec) -> Compiled:
+    """The cell's programs; kept for the specs used last."""
+    found = _COMPILED.get(id(spec))
+    if found is None or found.spec is not spec or found.cell is not cell:
+        core = native()
+        if core is None:
+            raise ValueError(f"the native engine is {why_not()}")
+        found = _COMPILED[id(spec)] = Compiled(cell, spec, core)
+        if len(_COMPILED) > 512:
+            _COMPILED.popitem(last=False)
+    return found
+
+
+class Misfit(ValueError):
+    """A tensor of another number format, device or shape than the run needs; the message names it."""
+
+
+def refusal(cell: Cell, spec: Spec, x: Tensor, others: Iterable[Tensor] = ()) -> str | None:
+    """Why the engine cannot run this, or None when it can; `others` are the states and parameters."""
+    if x.dtype not in _DTYPES:
+        return f"the native engine computes in float32 and float64, not in {x.dtype}".replace("torch.", "")
+    if x.device.type != "cpu":
+        return f"the native engine runs on the CPU, x is on {x.device}"
+    if native() is None:
+        return f"the native engine is {why_not()}"
+    for tensor in (x, *others):
+        if type(tensor) not in _KINDS or tensor.layout is not torch.strided:
+            kind = type(tensor).__name__
+            return f"the native engine takes plain tensors, not {kind} of layout {tensor.layout}".replace(
+                "torch.", ""
+            )
+    if x.is_neg():
+        return "the native engine reads memory as it is, and x is a view that negates it"
+    return _observed() or untraceable(cell, spec)
+
+
+def _observed() -> str | None:
+    """Who wants to see the operations of the definition, if anyone does."""
+    if torch._C._get_tracing_state() is not None:
+        return "torch.jit.trace records operations of torch alone"
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "under a transform of torch.func the definition itself is differentiated"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "in forward-mode differentiation the definition itself is differentiated"
+    if torch._C._len_torch_dispatch_stack():
+        return "a dispatch mode is on: it sees the operations of the definition"
+    return None
+
+
+def untraceable(cell: Cell, spec: Spec) -> str | None:
+    """Why the cell's step cannot be written as a program, or None when it can; the core must be there."""
+    try:
+        _ = compiled(cell, spec).programs
+    except Untraceable as error:
+        return f"the cell's step is no step program: {error}"
+    return None

@@ -1,0 +1,35 @@
+"""Writes the step programs that csrc/driver.cpp runs: `python tests/engine/write_texts.py FOLDER`.
+
+NAME_forward.txt and NAME_backward.txt of every cell at small odd sizes, and of two that span several tiles.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from elman.cells import Cell, get
+from elman.engine.compiled import programs
+
+
+def write(folder: Path) -> None:
+    """Texts of every registered cell and of the well-known ones in tests/engine/more_cells.py."""
+    sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, the folder of the tests is not known
+    from engine.more_cells import MORE_CELLS
+    from every_cell import EVERY_CELL
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for cell in (*EVERY_CELL.values(), *MORE_CELLS):
+        write_one(folder, type(cell).__name__, cell, 5, 7)
+    write_one(folder, "LSTM_130", get("lstm"), 70, 130)
+    write_one(folder, "GRU_64", get("gru"), 20, 64)
+
+
+def write_one(folder: Path, name: str, cell: Cell, inputs: int, hidden: int) -> None:
+    texts = programs(cell, cell.spec(inputs, hidden))
+    (folder / f"{name}_forward.txt").write_text(texts.forward)
+    (folder / f"{name}_backward.txt").write_text(texts.backward)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
