@@ -215,7 +215,7 @@ class Run {
     for (const Phase& p : forward_.phases) barriers += p.whole;
     const bool narrow = forward_.narrow_outputs || (backward_ && backward_->narrow_outputs);
     const bool units = widest >= 2 * kPad * threads && !narrow && weights * std::max<double>(2 * in_.rows, 4) > 75e3 * barriers;
-    if (threads == 1 || rows_.rows >= (units ? 6 : 1) * int64_t{threads}) {
+    if (threads == 1 || rows_.rows >= (units ? 4 : 1) * int64_t{threads}) {
       split_ = Split::rows;
     } else {
       split_ = units ? Split::units : Split::nothing;
@@ -645,60 +645,82 @@ class Run {
       const int64_t c1 = std::min(c0 + chunk_, p1);
       w.chunk_origin = rows_.offset(c0);
       gather(w, c0, c1);
-      sync(w);
+      sync_shared(w);
       input_products(w, c0, c1);
-      sync(w);
+      sync_shared(w);
       for (int64_t p = c0; p < c1; ++p) {
         if (!backward_ && plan_.segment && p % segment_ == 0) border(w, p, true);
         step(w, first_, p);
         end_step(w, p, p + 1 < p1);
       }
-      sync(w);
+      sync_shared(w);
     }
+  }
+
+  // This thread's positions of a chunk, as f(first, count, step): those of its own rows where rows are shared out (what one core wrote
+  // another reads slowly), else an equal part of all.
+  template <class F>
+  void each_run(const Worker& w, int64_t c0, int64_t c1, F f) const {
+    if (split_ == Split::rows && w.size > 1) {
+      for (int64_t p = c0; p < c1; ++p) {
+        const Span s = span(w, rows_.active(p));
+        if (s.count > 0) f(rows_.offset(p) - w.chunk_origin + s.first, s.count, int64_t{s.step});
+      }
+      return;
+    }
+    const int64_t n = rows_.offset(c1) - w.chunk_origin, first = share(n, w.index, w.size), last = share(n, w.index + 1, w.size);
+    if (first < last) f(first, last - first, int64_t{1});
+  }
+  // Threads that share out rows make what they read: they need not wait for each other.
+  void sync_shared(Worker& w) {
+    if (split_ != Split::rows) sync(w);
   }
 
   // The chunk's x, as [tile][position][tile width], nothing beyond a row's length among it.
   void gather(Worker& w, int64_t c0, int64_t c1) {
-    const int64_t n = rows_.offset(c1) - w.chunk_origin, last = share(n, w.index + 1, w.size);
     int64_t p = c0;
-    for (int64_t i = share(n, w.index, w.size); i < last; ++i) {
-      while (i + w.chunk_origin >= rows_.offset(p + 1)) ++p;
-      const int64_t row = i + w.chunk_origin - rows_.offset(p);
-      const T* from = static_cast<const T*>(in_.x.data) + rows_.source(row) * in_.x.row + rows_.time(row, p) * in_.x.step;
-      for (int t = 0; t < tiles(in_.inputs); ++t) {
-        const int wide = tile_width(in_.inputs, t), used = std::min(kTile, in_.inputs - t * kTile);
-        T* to = x_.array.at(t, i, wide);
-        std::memcpy(to, from + t * kTile, used * sizeof(T));
-        if (used < wide) std::fill(to + used, to + wide, T{0});
+    each_run(w, c0, c1, [&](int64_t first, int64_t count, int64_t step) {
+      for (int64_t i = first; count-- > 0; i += step) {
+        while (i + w.chunk_origin >= rows_.offset(p + 1)) ++p;
+        const int64_t row = i + w.chunk_origin - rows_.offset(p);
+        const T* from = static_cast<const T*>(in_.x.data) + rows_.source(row) * in_.x.row + rows_.time(row, p) * in_.x.step;
+        for (int t = 0; t < tiles(in_.inputs); ++t) {
+          const int wide = tile_width(in_.inputs, t), used = std::min(kTile, in_.inputs - t * kTile);
+          T* to = x_.array.at(t, i, wide);
+          std::memcpy(to, from + t * kTile, used * sizeof(T));
+          if (used < wide) std::fill(to + used, to + wide, T{0});
+        }
       }
-    }
+    });
   }
 
   void input_products(Worker& w, int64_t c0, int64_t c1) {
-    const int64_t n = rows_.offset(c1) - rows_.offset(c0), first = share(n, w.index, w.size);
-    const int rows = static_cast<int>(share(n, w.index + 1, w.size) - first);
-    if (rows == 0) return;
     const auto& all = forward_.before;
     for (size_t i = 0, j; i < all.size(); i = j) {
       const int width = forward_.slots[all[i].target].width;
       for (j = i; j < all.size() && j < i + kVectors && forward_.slots[all[j].target].width == width && independent(i, j);) ++j;
-      for (int t = 0; t < tiles(width); ++t) {
-        const int wide = tile_width(width, t);
-        w.products.clear();
-        for (size_t g = i; g < j; ++g) {
-          const Array<T>& target = first_.places[all[g].target].array;
-          Product<T> p{x_.array.data, x_.array.tile(), first, 1, in_.inputs, first_.inputs[g] + t * kTile * int64_t{in_.inputs},
-                       wide, rows, wide, nullptr, 0, false, target.at(t, first, wide), wide};
-          begin(p, all[g].start, w.vectors + (g - i) % kVectors * kTile, [&](int slot, int64_t& stride) {
-            const Place<T>& from = first_.places[slot];
-            stride = from.how == How::vector ? 0 : wide;
-            return from.how == How::vector ? from.array.data + t * kTile * from.array.rows : from.array.at(t, first, wide);
-          });
-          w.products.push_back(p);
-        }
-        k_.product(w.products.data(), static_cast<int>(w.products.size()));
-      }
+      for (int t = 0; t < tiles(width); ++t)
+        each_run(w, c0, c1, [&](int64_t first, int64_t count, int64_t step) { input_tile(w, i, j, t, first, count, step); });
     }
+  }
+
+  // Input products [i, j) of tile t at some positions.
+  void input_tile(Worker& w, size_t i, size_t j, int t, int64_t first, int64_t count, int64_t step) {
+    const int wide = tile_width(forward_.slots[forward_.before[i].target].width, t), rows = static_cast<int>(count);
+    w.products.clear();
+    for (size_t g = i; g < j; ++g) {
+      const Before& b = forward_.before[g];
+      const Array<T>& target = first_.places[b.target].array;
+      Product<T> p{x_.array.data, x_.array.tile(), first, static_cast<int>(step), in_.inputs, first_.inputs[g] + t * kTile * int64_t{in_.inputs},
+                   wide, rows, wide, nullptr, 0, false, target.at(t, first, wide), step * wide};
+      begin(p, b.start, w.vectors + (g - i) * kTile, [&](int slot, int64_t& stride) {
+        const Place<T>& from = first_.places[slot];
+        stride = from.how == How::vector ? 0 : step * wide;
+        return from.how == How::vector ? from.array.data + t * kTile * from.array.rows : from.array.at(t, first, wide);
+      });
+      w.products.push_back(p);
+    }
+    k_.product(w.products.data(), static_cast<int>(w.products.size()));
   }
 
   // Input product j reads none of those from i on.
@@ -969,7 +991,7 @@ class Run {
       const int64_t c1 = std::min(c0 + chunk_, p1);
       w.chunk_origin = rows_.offset(c0);
       gather(w, c0, c1);
-      if (reads_x()) sync(w);
+      if (reads_x()) sync_shared(w);
       for (int64_t p = c1 - 1; p >= c0; --p) {
         step(w, second_, p);
         end_backward_step(w, p);
@@ -1013,36 +1035,39 @@ class Run {
 
   void input_gradients(Worker& w, int64_t c0, int64_t c1) {
     if (!gradients_->dx.data) return;
-    constexpr int64_t few = 48;
-    alignas(64) T made[few * kTile];
-    const int64_t n = rows_.offset(c1) - w.chunk_origin, last = share(n, w.index + 1, w.size);
     for (int t = 0; t < tiles(in_.inputs); ++t) {
-      const int wide = tile_width(in_.inputs, t), used = std::min(kTile, in_.inputs - t * kTile);
       int64_t p = c0;
-      for (int64_t first = share(n, w.index, w.size), next; first < last; first = next) {
-        next = std::min(first + few, last);
-        const int rows = static_cast<int>(next - first);
-        w.products.clear();
-        for (const auto& [o, panel] : inputs_) {
-          const Array<T>& from = stashes_[o->slot].array;
-          const int depth = backward_->slots[o->slot].width;
-          w.products.push_back({from.data, from.tile(), first, 1, depth, panel + t * kTile * int64_t{depth}, wide, rows, wide, nullptr, 0,
-                                !w.products.empty(), made, wide});
-        }
-        if (w.products.empty()) std::fill(made, made + rows * wide, T{0});
-        k_.product(w.products.data(), static_cast<int>(w.products.size()));
-        if (raw_.how != How::none) {
-          const T* more = raw_.array.at(t, first, wide);
-          k_.pointwise[static_cast<int>(Op::add)](made, wide, made, wide, more, wide, more, wide, rows, wide);
-        }
-        for (int64_t i = first; i < next; ++i) {
-          while (i + w.chunk_origin >= rows_.offset(p + 1)) ++p;
-          const int64_t row = i + w.chunk_origin - rows_.offset(p);
-          std::memcpy(static_cast<T*>(gradients_->dx.data) + rows_.source(row) * gradients_->dx.row +
-                          rows_.time(row, p) * gradients_->dx.step + t * kTile,
-                      made + (i - first) * wide, used * sizeof(T));
-        }
-      }
+      each_run(w, c0, c1, [&](int64_t first, int64_t count, int64_t step) {
+        for (int64_t i = 0; i < count; i += kBlockRows)
+          input_gradient(w, t, first + i * step, static_cast<int>(std::min<int64_t>(kBlockRows, count - i)), step, p);
+      });
+    }
+  }
+
+  // Of tile t at some positions; p goes along with them.
+  void input_gradient(Worker& w, int t, int64_t first, int rows, int64_t step, int64_t& p) {
+    alignas(64) T made[kBlockRows * kTile];
+    const int wide = tile_width(in_.inputs, t), used = std::min(kTile, in_.inputs - t * kTile);
+    w.products.clear();
+    for (const auto& [o, panel] : inputs_) {
+      const Array<T>& from = stashes_[o->slot].array;
+      const int depth = backward_->slots[o->slot].width;
+      w.products.push_back({from.data, from.tile(), first, static_cast<int>(step), depth, panel + t * kTile * int64_t{depth}, wide, rows, wide,
+                            nullptr, 0, !w.products.empty(), made, wide});
+    }
+    if (w.products.empty()) std::fill(made, made + rows * wide, T{0});
+    flush(w);
+    if (raw_.how != How::none) {
+      const T* more = raw_.array.at(t, first, wide);
+      k_.pointwise[static_cast<int>(Op::add)](made, wide, made, wide, more, step * wide, more, step * wide, rows, wide);
+    }
+    for (int r = 0; r < rows; ++r) {
+      const int64_t i = first + r * step;
+      while (i + w.chunk_origin >= rows_.offset(p + 1)) ++p;
+      const int64_t row = i + w.chunk_origin - rows_.offset(p);
+      std::memcpy(static_cast<T*>(gradients_->dx.data) + rows_.source(row) * gradients_->dx.row +
+                      rows_.time(row, p) * gradients_->dx.step + t * kTile,
+                  made + r * wide, used * sizeof(T));
     }
   }
 

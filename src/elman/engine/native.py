@@ -51,6 +51,7 @@ class Network:
         specs = [unit.spec for unit in self.units]
         self.shapes = [(name, param.shape) for spec in specs for name, param in spec.params.items()]
         self.states = len(specs[0].states)
+        self.none = [0] * self.states
         self.widths = tuple(specs[0].states.items())
         self.output = specs[0].output
         self.plain = all(len(unit.programs.params) == len(unit.spec.params) for unit in self.units)
@@ -150,17 +151,18 @@ def _check(
     fresh: Sequence[Tensor] | None,
 ) -> None:
     """The core reads memory by these shapes: any other would be read past its end."""
-    dtype, passes = x.dtype, len(network.units)
-    if x.shape[-1] != network.units[0].spec.inputs:
-        raise Misfit(f"x has {x.shape[-1]} numbers a step, the cell reads {network.units[0].spec.inputs}")
+    dtype = x.dtype
+    if x.shape[2] != network.units[0].spec.inputs:
+        raise Misfit(f"x has {x.shape[2]} numbers a step, the cell reads {network.units[0].spec.inputs}")
     for tensor, (name, shape) in zip(params, network.shapes, strict=True):
         if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_cpu:
             raise _misfit(name, tensor, shape, x)
-    for given, rows in ((states, (x.shape[0],)), (fresh, ())):
-        for tensor, (name, width) in zip(given or (), network.widths, strict=False):
-            shape = (passes, *rows, width)
-            if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_cpu:
-                raise _misfit(f"state {name}", tensor, shape, x)
+    if states or fresh:
+        passes = len(network.units)
+        for given, rows in ((states, (x.shape[0],)), (fresh, ())):
+            for tensor, (name, width) in zip(given or (), network.widths, strict=False):
+                if tensor.dtype is not dtype or tensor.shape != (passes, *rows, width) or not tensor.is_cpu:
+                    raise _misfit(f"state {name}", tensor, (passes, *rows, width), x)
 
 
 def _misfit(name: str, tensor: Tensor, shape: Sequence[int], x: Tensor) -> Misfit:
@@ -198,13 +200,14 @@ def _steps(tensor: Tensor | None, first: int = 0) -> tuple[int, int, int]:
     if tensor is None:
         return 0, 0, 0
     row, step, _ = tensor.stride()
-    return tensor.data_ptr() + first * tensor.element_size(), row, step
+    address = tensor.data_ptr()
+    return address + first * tensor.element_size() if first else address, row, step
 
 
-def _parts(tensors: Sequence[Tensor | None], index: int, count: int) -> list[int]:
-    """The address of entry `index` of each; 0 for None, and `count` zeros where there are none."""
-    if not tensors:
-        return [0] * count
+def _parts(tensors: Sequence[Tensor | None], index: int) -> list[int]:
+    """The address of entry `index` of each, 0 for None."""
+    if index == 0:
+        return [0 if t is None else t.data_ptr() for t in tensors]
     return [0 if t is None else t.data_ptr() + index * t.stride(0) * t.element_size() for t in tensors]
 
 
@@ -229,19 +232,22 @@ class _Call:
     def inputs(self, index: int, x: Tensor, leaves: tuple[Any, Any, Any, Any]) -> list[int]:
         """The numbers by which the core finds its inputs; see `Numbers::inputs` in csrc/python.cpp."""
         rows, steps, width = x.shape
+        row, step, _ = x.stride()
         _, states, fresh, params = leaves
-        count = self.network.states
+        network = self.network
         return [
             rows,
             steps,
-            self.reverse or index % self.network.directions,
+            self.reverse or index % network.directions,
             0 if self.lengths is None else self.lengths.data_ptr(),
             0 if self.resets is None else self.resets.data_ptr(),
-            *_steps(x),
+            x.data_ptr(),
+            row,
+            step,
             width,
-            *[p.data_ptr() for p in params[self.network.spans[index]]],
-            *_parts(states, index, count),
-            *_parts(fresh, index, count),
+            *[p.data_ptr() for p in params[network.spans[index]]],
+            *(_parts(states, index) if states else network.none),
+            *(_parts(fresh, index) if fresh else network.none),
         ]
 
     def forward(
@@ -251,7 +257,7 @@ class _Call:
         network = self.network
         directions, passes = network.directions, len(network.units)
         whole = self.split([_plain(leaves[0]), *[leaf.contiguous() for leaf in leaves[1:]]])
-        x = whole[0]
+        x: Tensor = whole[0]
         rows = x.shape[0]
         wide, threads = x.dtype is torch.float64, torch.get_num_threads()
         final = [x.new_empty((passes, rows, width)) for _, width in network.widths]
@@ -259,19 +265,19 @@ class _Call:
         kept: list[tuple[Any, ...]] = []
         for index, unit in enumerate(network.units):
             direction = index % directions
-            last = index >= passes - directions
             if direction == 0:
                 x = x if y is None else y
+                last = index == passes - directions
                 y = _like_steps(x, directions * network.output) if self.y_wanted or not last else None
-            program, reserve, segment = unit.inference, None, 0
+            program, reserve, segment = unit.inference, 0, 0
             if needed is not None:
                 wanted = self.wanted(needed, index)
                 program = unit.differentiated(*wanted)[1]
                 separate = self.lengths is not None or self.resets is not None
                 numbers, segment = unit.core.plan(program, *x.shape, separate, x.element_size(), memory_budget())
                 size = numbers * x.element_size()
-                reserve = _tensor(unit.core.Memory(size), size)
-                kept.append((wanted, segment, x, reserve))
+                kept.append((wanted, segment, x, _tensor(unit.core.Memory(size), size)))
+                reserve = kept[-1][-1].data_ptr()
             unit.core.forward(
                 program,
                 None,
@@ -279,8 +285,8 @@ class _Call:
                 (
                     *self.inputs(index, x, whole),
                     *_steps(y, direction * network.output),
-                    *_parts(final, index, 0),
-                    0 if reserve is None else reserve.data_ptr(),
+                    *_parts(final, index),
+                    reserve,
                     segment,
                     threads,
                 ),
@@ -327,11 +333,11 @@ class _Call:
                 (
                     *self.inputs(index, x, whole),
                     *_steps(dy, direction * network.output),
-                    *_parts(dfinal, index, 0),
+                    *_parts(dfinal, index),
                     *_steps(own),
                     *[0 if p is None else p.data_ptr() for p in dparams[network.spans[index]]],
-                    *_parts(dstates, index, network.states),
-                    *_parts(dfresh, index, network.states),
+                    *(_parts(dstates, index) if dstates else network.none),
+                    *(_parts(dfresh, index) if dfresh else network.none),
                     reserve.data_ptr(),
                     segment,
                     torch.get_num_threads(),
