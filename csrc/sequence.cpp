@@ -137,7 +137,7 @@ class Run {
   }
 
   void go(int threads) {
-    threads = work() < 1e6 ? 1 : std::min(threads, kMostThreads);  // a region costs some microseconds
+    threads = work() < 4e6 ? 1 : std::min(threads, kMostThreads);  // a region costs some microseconds
     split(threads);
     bind_forward();
     if (backward_) bind_backward();
