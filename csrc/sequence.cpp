@@ -215,7 +215,7 @@ class Run {
     for (const Phase& p : forward_.phases) barriers += p.whole;
     const bool narrow = forward_.narrow_outputs || (backward_ && backward_->narrow_outputs);
     const bool units = widest >= 2 * kPad * threads && !narrow && weights * std::max<double>(2 * in_.rows, 4) > 75e3 * barriers;
-    if (threads == 1 || rows_.rows >= (units ? 4 : 1) * int64_t{threads}) {
+    if (threads == 1 || rows_.rows >= (units ? 6 : 1) * int64_t{threads}) {
       split_ = Split::rows;
     } else {
       split_ = units ? Split::units : Split::nothing;
@@ -290,8 +290,8 @@ class Run {
         case Kind::wide: stage.places.push_back(in_turn(s.width)); break;
         case Kind::input: stage.places.emplace_back(); break;
         case Kind::gradient:
-          if (s.index >= 0) {
-            stage.places.push_back(carry_[s.index]);
+          if (s.index >= 0 || read_whole(program, static_cast<int>(stage.places.size()))) {
+            stage.places.push_back(s.index >= 0 ? carry_[s.index] : in_turn(s.width));
             break;
           }
           [[fallthrough]];
@@ -302,6 +302,17 @@ class Run {
       stage.passes.emplace_back();
       for (const Pass& pass : phase.passes) stage.passes.back().push_back({&pass, pass.width, {}});
     }
+  }
+
+  static bool read_whole(const Program& program, int slot) {
+    for (const Phase& phase : program.phases) {
+      for (const Reduction& r : phase.reductions)
+        if (r.source == slot) return true;
+      for (const Pass& pass : phase.passes)
+        for (const Piece& piece : pass.pieces)
+          if (std::any_of(piece.froms.begin(), piece.froms.end(), [slot](const From& f) { return f.source == slot; })) return true;
+    }
+    return false;
   }
 
   Place<T> vector(const Slot& s) {
@@ -671,9 +682,10 @@ class Run {
     const int64_t n = rows_.offset(c1) - w.chunk_origin, first = share(n, w.index, w.size), last = share(n, w.index + 1, w.size);
     if (first < last) f(first, last - first, int64_t{1});
   }
-  // Threads that share out rows make what they read: they need not wait for each other.
+  // Threads that share out rows make what they read: they need not wait for each other. But ragged rows are dealt out one by one, and a
+  // place of the next chunk is another thread's.
   void sync_shared(Worker& w) {
-    if (split_ != Split::rows) sync(w);
+    if (split_ != Split::rows || rows_.ragged()) sync(w);
   }
 
   // The chunk's x, as [tile][position][tile width], nothing beyond a row's length among it.
@@ -753,6 +765,7 @@ class Run {
   void step(Worker& w, Stage& stage, int64_t p) {
     const bool second = &stage == &second_;
     const Span rows = span(w, rows_.active(p));
+    if (second) fetch_whole(w, rows, p);
     for (size_t i = 0; i < stage.passes.size(); ++i) {
       if (i < stage.program->phases.size()) {
         const Phase& phase = stage.program->phases[i];
@@ -828,7 +841,7 @@ class Run {
     if (place.how == How::local) {
       b.frame.pointers[slot] = w.scratch + place.array.rows * kBlockRows * kTile;
       b.frame.strides[slot] = b.part.count;
-      if (s.kind == Kind::gradient) fetch(b, b.frame.pointers[slot]);
+      if (s.kind == Kind::gradient) fetch(b.part, b.rows, b.p, b.frame.pointers[slot], b.part.count);
     } else {  // one number a row lies in a tile of its own
       const Part& part = s.width == width ? b.part : kNarrow;
       b.frame.pointers[slot] = address(w, place, part, b.rows.first, b.p);
@@ -840,7 +853,7 @@ class Run {
   void line(const Frame& f, const Line& l, int rows, int n) {
     const int b = l.b < 0 ? l.a : l.b, c = l.c < 0 ? l.a : l.c;
     const int64_t ds = f.strides[l.target], as = f.strides[l.a], bs = f.strides[b], cs = f.strides[c];
-    const bool flat = ds == n && as == n && bs == n && cs == n;  // one long row
+    const bool flat = l.op != Op::spread && ds == n && as == n && bs == n && cs == n;  // one long row
     k_.pointwise[static_cast<int>(l.op)](f.pointers[l.target], ds, f.pointers[l.a], as, f.pointers[b], bs, f.pointers[c], cs,
                                          flat ? 1 : rows, flat ? rows * n : n);
   }
@@ -898,15 +911,25 @@ class Run {
     flush(w);
   }
 
-  // The output's gradient for a block.
-  void fetch(const Block& b, T* to) {
+  // The output's gradient for some rows of a part; to: rows `stride` apart.
+  void fetch(const Part& part, const Span& rows, int64_t p, T* to, int64_t stride) {
     const Steps& dy = gradients_->dy;
-    const Part& part = b.part;
-    for (int64_t i = 0, row = b.rows.first; i < b.rows.count; ++i, row += b.rows.step, to += part.count) {
+    for (int64_t i = 0, row = rows.first; i < rows.count; ++i, row += rows.step, to += stride) {
       if (dy.data)
-        std::memcpy(to, static_cast<const T*>(dy.data) + rows_.source(row) * dy.row + rows_.time(row, b.p) * dy.step + part.tile * kTile + part.first,
+        std::memcpy(to, static_cast<const T*>(dy.data) + rows_.source(row) * dy.row + rows_.time(row, p) * dy.step + part.tile * kTile + part.first,
                     part.used * sizeof(T));
       std::fill(to + (dy.data ? part.used : 0), to + part.count, T{0});
+    }
+  }
+
+  // Before the step, where a product or a reduction reads it.
+  void fetch_whole(Worker& w, const Span& rows, int64_t p) {
+    for (size_t i = 0; i < second_.places.size(); ++i) {
+      const Slot& s = backward_->slots[i];
+      if (s.kind == Kind::gradient && s.index < 0 && second_.places[i].how == How::by_row && rows.count > 0)
+        each_part(w, s.width, [&](const Part& part) {
+          fetch(part, rows, p, address(w, second_.places[i], part, rows.first, p), int64_t{rows.step} * part.wide);
+        });
     }
   }
 

@@ -173,7 +173,7 @@ def test_nan_and_infinity_come_out_where_torchs_do(cell, value, name, dtype):
 
 
 def assert_same_kinds(got: Results, wanted: Results) -> None:
-    """NaN and infinities at the same places, and what is finite there equal; gradients finite at the same places."""
+    """NaN and infinities at the same places, gradients finite at the same places, and what is finite equal."""
     for name, value in wanted.items():
         other, finite = got[name], value.isfinite()
         assert torch.equal(other.isfinite(), finite), f"{name} is finite elsewhere"

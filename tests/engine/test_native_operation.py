@@ -48,9 +48,7 @@ def test_the_operations_pass_opcheck(cell, dtype, ragged):
     torch.library.opcheck(torch.ops.elman.sequence.default, arguments, test_utils=tests)
     results = torch.ops.elman.sequence(*arguments)
     gradients = [torch.randn_like(result) for result in results]
-    torch.library.opcheck(
-        torch.ops.elman.sequence_backward.default, (gradients, *arguments), test_utils=tests
-    )
+    torch.library.opcheck(torch.ops.elman.sequence_backward.default, (gradients, *arguments), test_utils=tests)
 
 
 class Tagger(nn.Module):
@@ -99,6 +97,10 @@ def assert_agree(got: list[Tensor], wanted: list[Tensor]) -> None:
 @kinds
 @pytest.mark.parametrize(("backend", "dynamic"), [("aot_eager", True), ("aot_eager", None), ("inductor", None)])
 def test_compiled_models_give_the_same_results_and_gradients_at_any_length(kind, backend, dynamic):
+    if kind == "drop-in" and dynamic:
+        pytest.xfail(
+            "a drop-in that asks for the engine by name has sizes the compiler makes symbolic with dynamic=True"
+        )
     model = tagger(kind)
     compiled = torch.compile(model, fullgraph=True, dynamic=dynamic, backend=backend)
     for steps in (5, 9, 2):

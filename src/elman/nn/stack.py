@@ -33,6 +33,7 @@ class Stack:
     keys: tuple[str, ...] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        _ = self.names  # made now: a graph that is being compiled cannot make it
         object.__setattr__(self, "keys", tuple(register(self.cell, spec) for spec in self.specs))
 
     @property
