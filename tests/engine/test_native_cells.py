@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from elman.engine import Operands, eager, native
 from engine.agreement import Case
 from engine.more_cells import MORE_CELLS, ODD_CELLS
 from engine.native_runs import assert_agree, given, results
-from engine.test_programs_random import Random
+from engine.test_programs_random import Random, random_case
 from every_cell import EVERY_CELL
 
 # Random programs to run; many more of them in a long search: ELMAN_PROGRAMS=20000.
@@ -100,17 +101,7 @@ def test_gradgradcheck(cell):
 def test_random_programs(block):
     for seed in range(block, PROGRAMS, BLOCKS):
         width = (1, 2, 3, 4, 16, 65)[seed % 6]
-        case = Case(
-            rows=(1, 2, 3, 27)[seed % 4],
-            steps=1 + seed % 5,
-            inputs=width,
-            hidden=width,
-            bias=seed % 7 > 0,
-            lengths=seed % 2 == 0,
-            resets=seed % 5 > 1,
-            reverse=seed % 3 == 0,
-            seed=seed,
-        )
+        case = replace(random_case(seed), rows=(1, 2, 3, 27)[seed % 4], inputs=width, hidden=width, y_given=True)
         try:
             assert_native_agrees(Random(seed), case)
         except AssertionError as error:

@@ -99,22 +99,24 @@ def spread(v: Any, x: Inputs) -> Any:
     return v + 0 * x.raw
 
 
+def random_case(seed: int) -> Case:
+    """Sizes and circumstances that go with the cell of a seed; every one of them occurs."""
+    width = 1 + seed % 4
+    return Case(
+        rows=1 + seed % 3,
+        steps=1 + seed % 5,
+        inputs=width,
+        hidden=width,
+        bias=seed % 7 > 0,
+        lengths=seed % 2 == 0,
+        resets=seed % 5 > 1,
+        reverse=seed % 3 == 0,
+        y_given=seed % 11 > 0,
+        seed=seed,
+    )
+
+
 @pytest.mark.parametrize("block", range(12))
 def test_random_cells_agree_with_autograd(block: int) -> None:
     for seed in range(25 * block, 25 * (block + 1)):
-        width = 1 + seed % 4
-        check(
-            Random(seed),
-            Case(
-                rows=1 + seed % 3,
-                steps=1 + seed % 5,
-                inputs=width,
-                hidden=width,
-                bias=seed % 7 > 0,
-                lengths=seed % 2 == 0,
-                resets=seed % 5 > 1,
-                reverse=seed % 3 == 0,
-                y_given=seed % 11 > 0,
-                seed=seed,
-            ),
-        )
+        check(Random(seed), random_case(seed))
