@@ -88,8 +88,8 @@ struct Problem {
     return i;
   }
 
-  // Rows [row, row + count); every result in one list.
-  std::vector<Numbers<T>> run(int64_t row, int64_t count, bool reverse, int threads, int64_t budget) {
+  // Rows [row, row + count).
+  void compute(int64_t row, int64_t count, bool reverse, int threads, int64_t budget) {
     const Inputs i = in(row, count, reverse);
     Outputs o;
     o.y = {y.data(), steps * forward.output, forward.output};
@@ -97,10 +97,8 @@ struct Problem {
     const Reserve plan = backward ? plan_reserve(forward, i, sizeof(T), budget) : Reserve{};
     reserve.resize(plan.numbers + 16);
     void* aligned = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(reserve.data()) + 63) / 64 * 64);
-    run_forward<T>(forward, i, o, plan, backward ? aligned : nullptr, nullptr, threads);
-    std::vector<Numbers<T>> all{{y.begin(), y.begin() + count * steps * forward.output}};
-    for (size_t k = 0; k < finals.size(); ++k) all.emplace_back(finals[k].begin(), finals[k].begin() + count * forward.states[k].width);
-    if (!backward) return all;
+    run_forward<T>(forward, i, o, plan, backward ? aligned : nullptr, threads);
+    if (!backward) return;
     Gradients g;
     g.dy = {dy.data() + row * steps * forward.output, steps * forward.output, forward.output};
     g.dx = {dx.data(), steps * inputs, inputs};
@@ -109,6 +107,14 @@ struct Problem {
     for (auto& v : dstates) g.dstates.push_back(v.data());
     for (auto& v : dfresh) g.dfresh.push_back(v.data());
     run_backward<T>(forward, *backward, i, g, plan, aligned, threads);
+  }
+
+  // As `compute`; every result in one list.
+  std::vector<Numbers<T>> run(int64_t row, int64_t count, bool reverse, int threads, int64_t budget) {
+    compute(row, count, reverse, threads, budget);
+    std::vector<Numbers<T>> all{{y.begin(), y.begin() + count * steps * forward.output}};
+    for (size_t k = 0; k < finals.size(); ++k) all.emplace_back(finals[k].begin(), finals[k].begin() + count * forward.states[k].width);
+    if (!backward) return all;
     all.emplace_back(dx.begin(), dx.begin() + count * steps * inputs);
     for (size_t k = 0; k < finals.size(); ++k) all.emplace_back(dstates[k].begin(), dstates[k].begin() + count * forward.states[k].width);
     if (count == rows) {  // sums over all rows: comparable between whole runs only
@@ -194,7 +200,7 @@ void time_one(char** a) {
   double best = 1e30;
   for (const auto start = Clock::now(); seconds(start) < std::atof(a[6]);) {
     const auto from = Clock::now();
-    p.run(0, p.rows, false, threads, int64_t{1} << 40);
+    p.compute(0, p.rows, false, threads, int64_t{1} << 40);
     best = std::min(best, seconds(from));
   }
   std::printf("%.4f ms at best\n", best * 1e3);

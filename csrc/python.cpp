@@ -63,7 +63,7 @@ class Numbers {
   Py_ssize_t at_ = 0;
 };
 
-void forward(const Program& program, Packed* packed, bool wide, const nb::tuple& arguments) {
+void forward(const Program& program, bool wide, const nb::tuple& arguments) {
   Numbers n(arguments);
   const Inputs in = n.inputs(program);
   Outputs out;
@@ -74,7 +74,7 @@ void forward(const Program& program, Packed* packed, bool wide, const nb::tuple&
   const int threads = static_cast<int>(n.number());
   n.end();
   const nb::gil_scoped_release release;
-  (wide ? run_forward<double> : run_forward<float>)(program, in, out, plan, reserve, packed, threads);
+  (wide ? run_forward<double> : run_forward<float>)(program, in, out, plan, reserve, threads);
 }
 
 void backward(const Program& first, const Program& second, bool wide, const nb::tuple& arguments) {
@@ -133,9 +133,7 @@ NB_MODULE(_native, m) {
   nb::class_<Memory>(m, "Memory", "Memory(bytes): given back when the object goes.")
       .def(nb::init<size_t>())
       .def_prop_ro("address", &Memory::address);
-  nb::class_<Packed>(m, "Packed", "Packed weights, filled by the first run that is given them.").def(nb::init<>());
-  m.def("forward", &forward, nb::arg(), nb::arg().none(), nb::arg(), nb::arg(),
-        "forward(program, packed or None, double, numbers): see Numbers in csrc/python.cpp for their order.");
+  m.def("forward", &forward, "forward(program, double, numbers): see Numbers in csrc/python.cpp for their order.");
   m.def("backward", &backward, "backward(forward, backward, double, numbers)");
   m.def("plan", &plan,
         "plan(forward, rows, steps, inputs, separate, item_bytes, budget_bytes) -> (numbers of the reserve, steps of a segment or 0)");

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
+#include <memory>
 #include <numeric>
 #include <stdexcept>
 
@@ -128,20 +129,34 @@ template <class T>
 class Run {
  public:
   Run(const Program& forward, const Program* backward, const Inputs& in, const Outputs* out, const Gradients* gradients,
-      const Reserve& plan, T* reserve, Packed* packed)
+      const Reserve& plan, T* reserve, int part = 0, int parts = 1)
       : forward_(forward), backward_(backward), in_(in), out_(out), gradients_(gradients), plan_(plan), reserve_(reserve),
-        packed_(packed), rows_(in), k_(kernels<T>()), chunk_(chunk_steps(forward, in)) {
+        rows_(in, part, parts), k_(kernels<T>()), chunk_(chunk_steps(forward, in)) {
     segment_ = std::max<int64_t>(plan.segment ? plan.segment : rows_.longest, 1);
     keep_ = backward || (reserve && !plan.segment);
-    packed_ready_ = packed && packed->ready.load(std::memory_order_acquire);
   }
 
   void go(int threads) {
     threads = work() < 4e6 ? 1 : std::min(threads, kMostThreads);  // a region costs some microseconds
     split(threads);
+    if (split_ == Split::nothing && work() < 1e8) threads = 1;  // what is left to share out is worth no region
+    pack_space(first_, forward_);
+    team_.resize(threads);
+    if (split_ == Split::rows && threads > 1 && apart()) {
+      for (int i = 0; i < threads; ++i) {
+        parts_.push_back(std::make_unique<Run>(forward_, nullptr, in_, out_, nullptr, plan_, nullptr, i, threads));
+        parts_[i]->first_.matrices = first_.matrices;
+        parts_[i]->first_.inputs = first_.inputs;
+        parts_[i]->team_.resize(1);
+        parts_[i]->bind_forward();
+        parts_[i]->make_worker(parts_[i]->team_[0], 0);
+        team_[i].index = i;
+      }
+      parallel(threads, [](void* run, int index, int size) { static_cast<Run*>(run)->run_parts(index, size); }, this);
+      return;
+    }
     bind_forward();
     if (backward_) bind_backward();
-    team_.resize(threads);
     for (int i = 0; i < threads; ++i) make_worker(team_[i], i);
     parallel(threads, [](void* run, int index, int size) { static_cast<Run*>(run)->thread(index, size); }, this);
   }
@@ -150,7 +165,7 @@ class Run {
   struct Store {  // a result that is copied from its slot when its tile is done
     int slot;
     Place<T> place;
-    const Steps* user;  // instead: y or a tap
+    bool output;  // instead: to y
   };
   struct Bound {  // a pass and the results that are copied when it is done; without work where those are leaves
     const Pass* pass;
@@ -215,20 +230,25 @@ class Run {
     for (const Phase& p : forward_.phases) barriers += p.whole;
     const bool narrow = forward_.narrow_outputs || (backward_ && backward_->narrow_outputs);
     const bool units = widest >= 2 * kPad * threads && !narrow && weights * std::max<double>(2 * in_.rows, 4) > 75e3 * barriers;
-    if (threads == 1 || rows_.rows >= (units ? 6 : 1) * int64_t{threads}) {
+    const bool near = weights * sizeof(T) < 1.2e6;  // every thread can have all of them in its own cache
+    const int least = !units ? 1 : near && apart() ? 4 : 6;
+    if (threads == 1 || rows_.rows >= least * int64_t{threads}) {
       split_ = Split::rows;
     } else {
       split_ = units ? Split::units : Split::nothing;
     }
   }
 
+  // A run whose threads, when they share out rows, need nothing of each other: no cache line has two writers.
+  bool apart() const { return !backward_ && !reserve_; }
+
   // ---- binding programs to memory
 
   Array<T> array(int width, int64_t rows) { return {arena_.take<T>(Array<T>::numbers(width, rows)), rows}; }
 
   Place<T> in_turn(int width) {
-    const int64_t one = Array<T>::numbers(width, in_.rows);
-    return {.how = How::by_row, .array = {arena_.take<T>(2 * one), in_.rows}, .parity = one};
+    const int64_t one = Array<T>::numbers(width, rows_.rows);
+    return {.how = How::by_row, .array = {arena_.take<T>(2 * one), rows_.rows}, .parity = one};
   }
 
   static Place<T> flipped(Place<T> place) {
@@ -259,13 +279,12 @@ class Run {
       }
     }
     for (size_t k = 0; k < p.states.size(); ++k) fresh_.push_back(fresh(k));
-    chunk_rows_ = in_.rows * std::min(chunk_, std::max<int64_t>(rows_.longest, 1));
+    chunk_rows_ = rows_.rows * std::min(chunk_, std::max<int64_t>(rows_.longest, 1));
     x_ = {.how = How::by_chunk, .array = array(in_.inputs, chunk_rows_)};
     bind(first_, p);
     for (const Before& b : p.before)
       first_.places[b.target] = {.how = How::by_chunk, .array = array(p.slots[b.target].width, chunk_rows_)};
     results(first_);
-    pack_space(first_, packed_);
   }
 
   // What a reset puts in place of state k, padded.
@@ -344,19 +363,17 @@ class Run {
         }
     std::vector<Store> wanted;
     for (const Out& o : p.outs) {
-      const bool shown = o.type == Out::Type::y || o.type == Out::Type::tap;
-      if (shown && !out_) continue;
-      const Steps* user = o.type == Out::Type::y ? &out_->y : shown ? &out_->taps[o.index] : nullptr;
-      if (user && !user->data) continue;
-      wanted.push_back({o.slot, user ? Place<T>{} : destination(o), user});
+      const bool output = o.type == Out::Type::y;
+      if (output && (!out_ || !out_->y.data)) continue;
+      wanted.push_back({o.slot, destination(o), output});
       if (o.type == Out::Type::gate && o.operand >= 0 && !stored(p.slots[o.operand]))
-        wanted.push_back({o.operand, stash(o.operand), nullptr});
+        wanted.push_back({o.operand, stash(o.operand), false});
     }
-    std::stable_partition(wanted.begin(), wanted.end(), [](const Store& s) { return !s.user; });
+    std::stable_partition(wanted.begin(), wanted.end(), [](const Store& s) { return !s.output; });
     std::vector<bool> housed(p.slots.size(), false);
     for (const Store& s : wanted) {
-      if (!s.user && (s.place.how == How::none || s.place.array.data == stage.places[s.slot].array.data)) continue;
-      if (made[s.slot].first >= 0 && !s.user && !housed[s.slot]) {
+      if (!s.output && (s.place.how == How::none || s.place.array.data == stage.places[s.slot].array.data)) continue;
+      if (made[s.slot].first >= 0 && !s.output && !housed[s.slot]) {
         stage.places[s.slot] = s.place;
         housed[s.slot] = true;
         continue;
@@ -383,8 +400,7 @@ class Run {
       case Out::Type::state: return after_[o.index];
       case Out::Type::keep: return keep_ ? kept_[o.index] : Place<T>{};
       case Out::Type::carry: return flipped(carry_[o.index]);
-      case Out::Type::y:
-      case Out::Type::tap: return {};
+      case Out::Type::y: return {};
       default: return stash(o.slot);
     }
   }
@@ -397,8 +413,7 @@ class Run {
     return place;
   }
 
-  void pack_space(Stage& stage, Packed* packed) {
-    const Program& p = *stage.program;
+  void pack_space(Stage& stage, const Program& p) {
     int64_t total = 0;
     std::vector<int64_t> at;
     const auto add = [&](int64_t numbers) {
@@ -407,8 +422,7 @@ class Run {
     };
     for (const Matrix& m : p.matrices) add(m.size());
     for (const Before& b : p.before) add(int64_t{in_.inputs} * padded(p.slots[b.target].width));
-    if (packed && !packed->data && posix_memalign(&packed->data, 64, std::max<int64_t>(total, 1) * sizeof(T))) throw std::bad_alloc();
-    T* data = packed ? static_cast<T*>(packed->data) : arena_.take<T>(total);
+    T* data = arena_.take<T>(total);
     for (size_t i = 0; i < at.size(); ++i) (i < p.matrices.size() ? stage.matrices : stage.inputs).push_back(data + at[i]);
   }
 
@@ -416,7 +430,7 @@ class Run {
     for (const State& s : forward_.states) carry_.push_back(in_turn(s.width));
     bind(second_, *backward_);
     results(second_);
-    pack_space(second_, nullptr);
+    pack_space(second_, *backward_);
     for (const Out& o : backward_->outs) {
       const bool weight = o.type == Out::Type::gate, x = weight && o.operand < 0;
       const int width = backward_->slots[o.slot].width;
@@ -486,16 +500,9 @@ class Run {
     const FlushDenormals flush;
     Worker& w = team_[index];
     w.size = size;
-    if (!packed_ready_ && (!backward_ || plan_.segment)) pack(first_, w);
-    if (!backward_) {
-      start(w);
-      sync(w);
-      forward(w, 0, rows_.longest);
-      if (out_->y.data) clear_padding(w, out_->y, forward_.output);
-      for (size_t i = 0; i < out_->taps.size(); ++i) clear_padding(w, out_->taps[i], tap_width(i));
-      return;
-    }
-    pack(second_, w);
+    if (!backward_ || plan_.segment) pack(first_, forward_, w);
+    if (!backward_) return infer(w);
+    pack(second_, *backward_, w);
     pack_inputs(w);
     clear_sums(w);
     start_carries(w);
@@ -513,10 +520,26 @@ class Run {
     finish(w);
   }
 
+  // As `thread`, for parts of the rows that have nothing in common but the packed weights.
+  void run_parts(int index, int size) {
+    const FlushDenormals flush;
+    Worker& w = team_[index];
+    w.size = size;
+    pack(first_, forward_, w);
+    sync(w);
+    for (size_t i = index; i < parts_.size(); i += size) parts_[i]->infer(parts_[i]->team_[0]);
+  }
+
+  void infer(Worker& w) {
+    start(w);
+    sync(w);
+    forward(w, 0, rows_.longest);
+    if (out_->y.data) clear_padding(w, out_->y, forward_.output);
+  }
+
   void sync(Worker& w) { barrier_.wait(w.index, w.size); }
 
-  void pack(Stage& stage, Worker& w) {
-    const Program& p = *stage.program;
+  void pack(Stage& stage, const Program& p, Worker& w) {
     int task = 0;
     const auto mine = [&] { return task++ % w.size == w.index; };
     for (size_t i = 0; i < p.matrices.size(); ++i) {
@@ -937,15 +960,16 @@ class Run {
     const T* from = b.frame.pointers[s.slot];
     const int64_t stride = b.frame.strides[s.slot];
     const Part& part = b.part;
-    if (!s.user) {
+    if (!s.output) {
       T* to = address(w, s.place, part, b.rows.first, b.p);
       k_.pointwise[static_cast<int>(Op::copy)](to, int64_t{b.rows.step} * part.wide, from, stride, from, stride, from, stride,
                                                static_cast<int>(b.rows.count), part.count);
       return;
     }
-    T* to = static_cast<T*>(s.user->data) + part.tile * kTile + part.first;
+    const Steps& y = out_->y;
+    T* to = static_cast<T*>(y.data) + part.tile * kTile + part.first;
     for (int64_t i = 0, row = b.rows.first; i < b.rows.count; ++i, row += b.rows.step)
-      std::memcpy(to + rows_.source(row) * s.user->row + rows_.time(row, b.p) * s.user->step, from + i * stride, part.used * sizeof(T));
+      std::memcpy(to + rows_.source(row) * y.row + rows_.time(row, b.p) * y.step, from + i * stride, part.used * sizeof(T));
   }
 
   // After step p: the states of rows that end here go out; those of the others become the states before the next step.
@@ -972,12 +996,6 @@ class Run {
         }
       });
     }
-  }
-
-  int tap_width(size_t i) const {
-    for (const Out& o : forward_.outs)
-      if (o.type == Out::Type::tap && o.index == static_cast<int>(i)) return forward_.slots[o.slot].width;
-    return 0;
   }
 
   // Zeros beyond each row's length.
@@ -1180,11 +1198,10 @@ class Run {
   const Gradients* gradients_;
   const Reserve plan_;
   T* reserve_;
-  Packed* packed_;
   Rows rows_;
   const Kernels<T>& k_;
   int64_t chunk_, segment_, chunk_rows_ = 0;
-  bool keep_, packed_ready_;
+  bool keep_;
   Arena arena_;
   Barrier barrier_;
   Stage first_, second_;
@@ -1195,27 +1212,25 @@ class Run {
   std::vector<Column> columns_, resets_;
   std::vector<std::pair<const Out*, T*>> inputs_;  // gates that multiplied x, and their packed weights for dx
   std::vector<Worker> team_;
+  std::vector<std::unique_ptr<Run>> parts_;
 };
 
 }  // namespace
 
 template <class T>
-void run_forward(const Program& program, const Inputs& in, const Outputs& out, const Reserve& plan, void* reserve, Packed* packed, int threads) {
-  std::unique_lock<std::mutex> making;
-  if (packed && !packed->ready.load(std::memory_order_acquire)) making = std::unique_lock(packed->making);
-  Run<T>(program, nullptr, in, &out, nullptr, plan, static_cast<T*>(reserve), packed).go(threads);
-  if (making) packed->ready.store(true, std::memory_order_release);
+void run_forward(const Program& program, const Inputs& in, const Outputs& out, const Reserve& plan, void* reserve, int threads) {
+  Run<T>(program, nullptr, in, &out, nullptr, plan, static_cast<T*>(reserve)).go(threads);
 }
 
 template <class T>
 void run_backward(const Program& forward, const Program& backward, const Inputs& in, const Gradients& gradients, const Reserve& plan,
                   const void* reserve, int threads) {
   // Without segments the reserve is only read; with them only its borders are.
-  Run<T>(forward, &backward, in, nullptr, &gradients, plan, static_cast<T*>(const_cast<void*>(reserve)), nullptr).go(threads);
+  Run<T>(forward, &backward, in, nullptr, &gradients, plan, static_cast<T*>(const_cast<void*>(reserve))).go(threads);
 }
 
-template void run_forward<float>(const Program&, const Inputs&, const Outputs&, const Reserve&, void*, Packed*, int);
-template void run_forward<double>(const Program&, const Inputs&, const Outputs&, const Reserve&, void*, Packed*, int);
+template void run_forward<float>(const Program&, const Inputs&, const Outputs&, const Reserve&, void*, int);
+template void run_forward<double>(const Program&, const Inputs&, const Outputs&, const Reserve&, void*, int);
 template void run_backward<float>(const Program&, const Program&, const Inputs&, const Gradients&, const Reserve&, const void*, int);
 template void run_backward<double>(const Program&, const Program&, const Inputs&, const Gradients&, const Reserve&, const void*, int);
 

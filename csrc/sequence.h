@@ -1,10 +1,7 @@
 // A step program run over sequences, forward and backward. Knows pointers and sizes; nothing of Python or torch.
 #pragma once
 
-#include <atomic>
 #include <cstdint>
-#include <cstdlib>
-#include <mutex>
 #include <string>
 #include <vector>
 
@@ -32,9 +29,8 @@ struct Inputs {
 };
 
 struct Outputs {
-  Steps y;                            // [rows][steps][output]; null: not wanted. Zero beyond a row's length
-  std::vector<void*> finals;          // [rows][width]
-  std::vector<Steps> taps;            // as y; null: not wanted
+  Steps y;                    // [rows][steps][output]; null: not wanted. Zero beyond a row's length
+  std::vector<void*> finals;  // [rows][width]
 };
 
 struct Gradients {
@@ -51,23 +47,11 @@ struct Reserve {
   int64_t segment = 0;  // steps that are run again at a time in the backward run; 0: nothing is, everything was kept
 };
 
-// Weights as the core multiplies by them; made by the first run that uses it, valid while the weights do not change.
-struct Packed {
-  Packed() = default;
-  Packed(const Packed&) = delete;
-  Packed& operator=(const Packed&) = delete;
-  ~Packed() { std::free(data); }
-
-  std::mutex making;
-  std::atomic<bool> ready{false};
-  void* data = nullptr;
-};
-
 Reserve plan_reserve(const Program& forward, const Inputs& in, int64_t item_bytes, int64_t budget_bytes);
 
 // Throws std::bad_alloc; nothing else. `reserve` null: an inference run. Type T is float or double.
 template <class T>
-void run_forward(const Program& program, const Inputs& in, const Outputs& out, const Reserve& plan, void* reserve, Packed* packed, int threads);
+void run_forward(const Program& program, const Inputs& in, const Outputs& out, const Reserve& plan, void* reserve, int threads);
 template <class T>
 void run_backward(const Program& forward, const Program& backward, const Inputs& in, const Gradients& gradients, const Reserve& plan,
                   const void* reserve, int threads);

@@ -57,15 +57,17 @@ def choose(
         return _BY_NAME[asked]
     if asked not in NAMES:
         raise ValueError(f"backend must be one of {', '.join(NAMES)}, got {asked!r}")
+    chosen = _CHOSEN if asked == "auto" else _BY_NAME
     refusals: list[str] = []
-    for name in ("native", "torch"):
-        if asked not in ("auto", name):
-            continue
-        refusal = (
-            native.refusal(cell, spec, x, others) if name == "native" else torch_kernels.refusal(cell, x, resets)
-        )
+    if asked != "torch":
+        refusal = native.refusal(cell, spec, x, others)
         if refusal is None:
-            return _CHOSEN[name] if asked == "auto" else _BY_NAME[name]
+            return chosen["native"]
+        refusals.append(refusal)
+    if asked != "native":
+        refusal = torch_kernels.refusal(cell, x, resets)
+        if refusal is None:
+            return chosen["torch"]
         refusals.append(refusal)
     if asked != "auto":
         raise ValueError(f"backend {asked!r} cannot run {cell!r} here: {refusals[0]}; use backend='auto'")

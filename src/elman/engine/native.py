@@ -54,6 +54,7 @@ class Network:
         self.none = [0] * self.states
         self.widths = tuple(specs[0].states.items())
         self.output = specs[0].output
+        self.output_first = self.units[-1].output_state == 0
         self.plain = all(len(unit.programs.params) == len(unit.spec.params) for unit in self.units)
         ends = [0]
         for unit in self.units:
@@ -105,20 +106,20 @@ def run_network(  # noqa: PLR0913 - what a run reads
     """
     _check(network, x, params, states, fresh)
     # Copies: the backward run reads them again, and the caller may have written over its own by then.
-    call = _Call(
-        network,
-        reverse,
-        None if lengths is None else _copy(lengths, torch.int64),
-        None if resets is None else _copy(resets, torch.bool),
-        y_wanted or network.units[-1].output_state != 0,
-        states is not None,
-        fresh is not None,
-    )
-    leaves = (x, *(states or ()), *(fresh or ()), *(params if network.plain else network.with_derived(params)))
-    if torch.is_grad_enabled() and any(leaf.requires_grad for leaf in leaves):
-        y, *final = _Run.apply(call, *leaves)  # type: ignore[no-untyped-call]
-    else:
-        y, final, _ = call.forward(leaves, None)
+    if lengths is not None:
+        lengths = _copy(lengths, torch.int64)
+    if resets is not None:
+        resets = _copy(resets, torch.bool)
+    states, fresh = states or (), fresh or ()
+    if not network.plain:
+        params = network.with_derived(params)
+    call = _Call(network, reverse, lengths, resets, y_wanted or not network.output_first, len(states), len(fresh))
+    if torch.is_grad_enabled():
+        leaves = (x, *states, *fresh, *params)
+        if any(leaf.requires_grad for leaf in leaves):
+            y, *final = _Run.apply(call, *leaves)  # type: ignore[no-untyped-call]
+            return y, tuple(final)
+    y, final, _ = call.forward((x, states, fresh, params), None)
     return y, tuple(final)
 
 
@@ -157,7 +158,7 @@ def _check(
     for tensor, (name, shape) in zip(params, network.shapes, strict=True):
         if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_cpu:
             raise _misfit(name, tensor, shape, x)
-    if states or fresh:
+    if states is not None or fresh is not None:
         passes = len(network.units)
         for given, rows in ((states, (x.shape[0],)), (fresh, ())):
             for tensor, (name, width) in zip(given or (), network.widths, strict=False):
@@ -189,10 +190,21 @@ def _plain(tensor: Tensor) -> Tensor:
 
 def _like_steps(x: Tensor, width: int) -> Tensor:
     """Room for (B, T, width), time before rows in memory where x has it so."""
-    rows, steps, _ = x.shape
+    rows, steps, own = x.shape
+    if width == own and x.is_contiguous():
+        return torch.empty_like(x)  # cheaper than by numbers
     if x.stride(0) < x.stride(1):
         return x.new_empty((steps, rows, width)).transpose(0, 1)
     return x.new_empty((rows, steps, width))
+
+
+def _empty_states(x: Tensor, sizes: tuple[int, int], widths: Sequence[tuple[str, int]]) -> list[Tensor]:
+    """Room for states, each (*sizes, width)."""
+    found: list[Tensor] = []
+    for k, (_, width) in enumerate(widths):
+        alike = k and width == widths[0][1]
+        found.append(torch.empty_like(found[0]) if alike else x.new_empty((*sizes, width)))
+    return found
 
 
 def _steps(tensor: Tensor | None, first: int = 0) -> tuple[int, int, int]:
@@ -220,13 +232,13 @@ class _Call:
     lengths: Tensor | None
     resets: Tensor | None
     y_wanted: bool
-    states_given: bool
-    fresh_given: bool
+    states: int
+    fresh: int
 
     def split(self, leaves: Sequence[Any]) -> tuple[Any, Sequence[Any], Sequence[Any], Sequence[Any]]:
         """x, states, fresh states and parameters, or what belongs to them."""
-        a = 1 + self.network.states * self.states_given
-        b = a + self.network.states * self.fresh_given
+        a = 1 + self.states
+        b = a + self.fresh
         return leaves[0], leaves[1:a], leaves[a:b], leaves[b:]
 
     def inputs(self, index: int, x: Tensor, leaves: tuple[Any, Any, Any, Any]) -> list[int]:
@@ -245,22 +257,23 @@ class _Call:
             row,
             step,
             width,
-            *[p.data_ptr() for p in params[network.spans[index]]],
+            *[p.data_ptr() for p in (params if len(network.units) == 1 else params[network.spans[index]])],
             *(_parts(states, index) if states else network.none),
             *(_parts(fresh, index) if fresh else network.none),
         ]
 
     def forward(
-        self, leaves: Sequence[Tensor], needed: Sequence[bool] | None
+        self, leaves: tuple[Any, Any, Any, Any], needed: Sequence[bool] | None
     ) -> tuple[Tensor | None, list[Tensor], list[tuple[Any, ...]]]:
         """The output, the final states, and what passes keep for backward runs when gradients are needed."""
         network = self.network
         directions, passes = network.directions, len(network.units)
-        whole = self.split([_plain(leaves[0]), *[leaf.contiguous() for leaf in leaves[1:]]])
-        x: Tensor = whole[0]
+        x, *others = leaves
+        x = _plain(x)
+        whole = x, *[[leaf.contiguous() for leaf in some] for some in others]
         rows = x.shape[0]
         wide, threads = x.dtype is torch.float64, torch.get_num_threads()
-        final = [x.new_empty((passes, rows, width)) for _, width in network.widths]
+        final = _empty_states(x, (passes, rows), network.widths)
         y: Tensor | None = None
         kept: list[tuple[Any, ...]] = []
         for index, unit in enumerate(network.units):
@@ -280,7 +293,6 @@ class _Call:
                 reserve = kept[-1][-1].data_ptr()
             unit.core.forward(
                 program,
-                None,
                 wide,
                 (
                     *self.inputs(index, x, whole),
@@ -398,7 +410,7 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, call: _Call, *leaves: Tensor) -> tuple[Tensor | None, ...]:
         """The output, then the final states."""
-        y, final, kept = call.forward(leaves, ctx.needs_input_grad[1:])
+        y, final, kept = call.forward(call.split(leaves), ctx.needs_input_grad[1:])
         ctx.call, ctx.settings = call, [entry[:2] for entry in kept]
         ctx.save_for_backward(*leaves, *[tensor for entry in kept for tensor in entry[2:]])
         ctx.set_materialize_grads(False)

@@ -17,7 +17,6 @@ from elman.engine.compiled import Programs, Untraceable, programs
 from elman.engine.extension import native, why_not
 
 _KINDS = (Tensor, torch.nn.Parameter)
-_DTYPES = (torch.float32, torch.float64)
 _budget = 256 << 20
 
 
@@ -100,9 +99,9 @@ class Misfit(ValueError):
 
 def refusal(cell: Cell, spec: Spec, x: Tensor, others: Iterable[Tensor] = ()) -> str | None:
     """Why the engine cannot run this, or None when it can; `others` are the states and parameters."""
-    if x.dtype not in _DTYPES:
+    if x.dtype is not torch.float32 and x.dtype is not torch.float64:
         return f"the native engine computes in float32 and float64, not in {x.dtype}".replace("torch.", "")
-    if x.device.type != "cpu":
+    if not x.is_cpu:
         return f"the native engine runs on the CPU, x is on {x.device}"
     if native() is None:
         return f"the native engine is {why_not()}"

@@ -133,7 +133,7 @@ def engine_sequence(
         # draws in the order of memory.
         output = output.transpose(0, 1).contiguous()
         output = output.transpose(0, 1) if module.batch_first else output
-    return (output, *final.values())
+    return (output, *final)
 
 
 def engine_step(
@@ -163,4 +163,4 @@ def engine_step(
         {name: state.unsqueeze(0) for name, state in zip(("h", "c"), states, strict=False)},
         Variation(backend=cell.backend),
     )
-    return tuple(final[name][0] for name in ("h", "c")) if mode == "LSTM" else final["h"][0]
+    return (final[0][0], final[1][0]) if mode == "LSTM" else final[0][0]

@@ -141,18 +141,23 @@ class Recurrent(nn.Module):
         resets: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """Outputs and the states after each row's last step; see the class for shapes."""
-        lengths = None if lengths is None else torch.as_tensor(lengths)
+        if lengths is not None:
+            lengths = torch.as_tensor(lengths)
         self._check(x, lengths, resets)
-        lengths = None if lengths is None else lengths.to(x.device, torch.int64)
-        resets = None if resets is None else resets.to(x.device, torch.bool)
-        fresh = {state: getattr(self, name) for state, name in self.trainable_states.items()} or None
+        if lengths is not None:
+            lengths = lengths.to(x.device, torch.int64)
+        if resets is not None:
+            resets = resets.to(x.device, torch.bool)
+        fresh: Mapping[str, Tensor] | None = None
+        if self.trainable_states:
+            fresh = {state: getattr(self, name) for state, name in self.trainable_states.items()}
         given = None if state is None else self._named(state, x.shape[0])
         wanted = self.outputs == "all" or x.shape[1] == 0
         variation = Variation(lengths, resets, fresh, self.training, self.backend, y_wanted=wanted)
         y, final = run(self.stack, self._weights(), x, given, variation)
         if self.outputs == "last":
             y = self._last(final, lengths) if y is None else last_step(y, lengths, self.stack.specs[0].output)
-        return y, self.state_type(**final)
+        return y, self.state_type(*final)
 
     def _weights(self) -> list[Tensor]:
         # The dictionary first, because Module.__getattr__ is slow; a parametrized weight is not in it.
@@ -163,9 +168,9 @@ class Recurrent(nn.Module):
             return [getattr(self, name) for name in self.stack.names]
         return found
 
-    def _last(self, final: Mapping[str, Tensor], lengths: Tensor | None) -> Tensor:
+    def _last(self, final: tuple[Tensor, ...], lengths: Tensor | None) -> Tensor:
         """The last layer's output after each row's last step, where the output is a state."""
-        state = next(iter(final.values()))[-self.stack.directions :]
+        state = final[0][-self.stack.directions :]
         y = state.transpose(0, 1).flatten(1)
         return y if lengths is None else y.masked_fill((lengths == 0)[:, None], 0.0)
 

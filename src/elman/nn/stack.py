@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -83,8 +83,7 @@ class Stack:
         )
 
 
-@dataclass(frozen=True)
-class Variation:
+class Variation(NamedTuple):
     """How one call differs from a plain one: lengths (B,), resets (B, T), fresh states, dropout, the backend.
 
     `packed`: the rows are those of a packed sequence, longest first; dropout then draws for their steps alone.
@@ -101,7 +100,7 @@ class Variation:
 
 def run(
     stack: Stack, params: Sequence[Tensor], x: Tensor, state: Mapping[str, Tensor] | None, variation: Variation
-) -> tuple[Any, dict[str, Tensor]]:
+) -> tuple[Any, tuple[Tensor, ...]]:
     """Runs a stack over x.
 
     Args:
@@ -114,7 +113,7 @@ def run(
 
     Returns:
         The outputs (B, T, directions * output), or None where a backend can do without and they are not wanted;
-        the final states by name, (layers * directions, B, width).
+        the final states as the cell lists them, (layers * directions, B, width).
     """
     kind = x.device.type
     if kind != "meta" and torch.is_autocast_enabled(kind):
@@ -122,11 +121,13 @@ def run(
         dtype = torch.get_autocast_dtype(kind)
         with torch.autocast(kind, enabled=False):
             fresh = None if variation.fresh is None else _lowered(variation.fresh, dtype)
-            low = replace(variation, fresh=fresh)
+            low = variation._replace(fresh=fresh)
             given = None if state is None else _lowered(state, dtype)
             return run(stack, [_lower(p, dtype) for p in params], _lower(x, dtype), given, low)
     if not torch.compiler.is_compiling():
-        others = (*params, *(state or {}).values(), *(variation.fresh or {}).values())
+        others = params
+        if state or variation.fresh:
+            others = (*params, *(state or {}).values(), *(variation.fresh or {}).values())
         choice = choose(stack.cell, stack.specs[0], x, variation.resets, variation.backend, others)
         if choice.backend == "native":
             return run_natively(stack, params, x, state, variation)
@@ -135,26 +136,26 @@ def run(
 
 def run_natively(
     stack: Stack, params: Sequence[Tensor], x: Tensor, state: Mapping[str, Tensor] | None, variation: Variation
-) -> tuple[Any, dict[str, Tensor]]:
+) -> tuple[Any, tuple[Tensor, ...]]:
     """As `run`, by the native engine: all passes at once, but for a stack that drops outputs between layers."""
     if stack.dropout and variation.training and stack.num_layers > 1:
-        return _run_by_pass(stack, params, x, state, replace(variation, backend="native"))
-    names = stack.specs[0].states
-    fresh = None if variation.fresh is None else [variation.fresh[name] for name in names]
+        return _run_by_pass(stack, params, x, state, variation._replace(backend="native"))
+    fresh: list[Tensor] | None = None
     states: list[Tensor] | None = None
+    if variation.fresh is not None:
+        fresh = [variation.fresh[name] for name in stack.specs[0].states]
     if state is not None:
-        states = [state[name] for name in names]
+        states = [state[name] for name in stack.specs[0].states]
     elif fresh is not None:
         states = [f[:, None].expand(-1, x.shape[0], -1) for f in fresh]
-    y, final = run_network(
+    return run_network(
         stack.network, x, params, states, fresh, variation.lengths, variation.resets, y_wanted=variation.y_wanted
     )
-    return y, dict(zip(names, final, strict=True))
 
 
 def _run_by_pass(
     stack: Stack, params: Sequence[Tensor], x: Tensor, state: Mapping[str, Tensor] | None, variation: Variation
-) -> tuple[Tensor, dict[str, Tensor]]:
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One pass after the other, each by the backend that runs it."""
     named = dict(zip(stack.names, params, strict=True))
     finals: dict[str, list[Tensor]] = {name: [] for name in stack.specs[0].states}
@@ -185,7 +186,7 @@ def _run_by_pass(
             outputs.clear()
             if stack.dropout and layer < stack.num_layers - 1:
                 x = _thinned(x, stack.dropout, variation) if variation.training else x
-    return x, {name: torch.stack(values) for name, values in finals.items()}
+    return x, tuple(torch.stack(values) for values in finals.values())
 
 
 def _side_by_side(outputs: list[Tensor]) -> Tensor:
