@@ -97,10 +97,6 @@ def assert_agree(got: list[Tensor], wanted: list[Tensor]) -> None:
 @kinds
 @pytest.mark.parametrize(("backend", "dynamic"), [("aot_eager", True), ("aot_eager", None), ("inductor", None)])
 def test_compiled_models_give_the_same_results_and_gradients_at_any_length(kind, backend, dynamic):
-    if kind == "drop-in" and dynamic:
-        pytest.xfail(
-            "a drop-in that asks for the engine by name has sizes the compiler makes symbolic with dynamic=True"
-        )
     model = tagger(kind)
     compiled = torch.compile(model, fullgraph=True, dynamic=dynamic, backend=backend)
     for steps in (5, 9, 2):

@@ -129,8 +129,10 @@ def run(cell: Cell, spec: Spec, operands: Operands, reverse: bool = False) -> tu
     Raises:
         Misfit: a state or parameter is not of the format and device of `x`, or not of its shape in `spec`.
     """
+    unit = compiled(cell, spec)
+    unit.alone = unit.alone or Network((unit,), 1)
     y, final = run_network(
-        Network((compiled(cell, spec),), 1),
+        unit.alone,
         operands.x,
         [operands.params[name] for name in spec.params],
         [operands.state[name].unsqueeze(0) for name in spec.states],
@@ -196,6 +198,10 @@ def _like_steps(x: Tensor, width: int) -> Tensor:
     if x.stride(0) < x.stride(1):
         return x.new_empty((steps, rows, width)).transpose(0, 1)
     return x.new_empty((rows, steps, width))
+
+
+def _contiguous(tensors: Sequence[Tensor]) -> list[Tensor]:
+    return [tensor.contiguous() for tensor in tensors]
 
 
 def _empty_states(x: Tensor, sizes: tuple[int, int], widths: Sequence[tuple[str, int]]) -> list[Tensor]:
@@ -268,9 +274,9 @@ class _Call:
         """The output, the final states, and what passes keep for backward runs when gradients are needed."""
         network = self.network
         directions, passes = network.directions, len(network.units)
-        x, *others = leaves
+        x, states, fresh, params = leaves
         x = _plain(x)
-        whole = x, *[[leaf.contiguous() for leaf in some] for some in others]
+        whole = x, _contiguous(states), _contiguous(fresh), _contiguous(params)
         rows = x.shape[0]
         wide, threads = x.dtype is torch.float64, torch.get_num_threads()
         final = _empty_states(x, (passes, rows), network.widths)

@@ -49,6 +49,7 @@ class Compiled:
     cell: Cell
     spec: Spec
     core: ModuleType
+    alone: Any = None  # what runs it as a network of one pass
     training: dict[tuple[bool, bool, bool], tuple[Programs, Any, Any]] = field(default_factory=dict)
 
     @cached_property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -68,7 +68,7 @@ def native_sequence(
     if chosen(module, x, (*(hx or ()), *weights)).backend != "native":
         return None
     try:
-        return engine_sequence(module, x, batch_sizes, hx, weights, "decided")
+        return engine_sequence(module, x, batch_sizes, hx, weights, "native", run_natively)
     except Misfit:
         return None
 
@@ -84,11 +84,17 @@ def chosen(module: nn.RNNBase, x: Tensor, others: Sequence[Tensor] = ()) -> Choi
     return choice if asked != "auto" or choice.backend == "native" else _KERNEL
 
 
-def _stack_of(module: nn.RNNBase) -> Stack:
-    return _stack(
-        module.mode, module.proj_size, module.input_size, module.hidden_size, module.num_layers,
-        module.bidirectional, module.bias, module.dropout,
-    )  # fmt: skip
+def _stack_of(module: nn.RNNBase, weights: Sequence[Tensor] = ()) -> Stack:
+    projection, inputs, hidden, layers = module.proj_size, module.input_size, module.hidden_size, module.num_layers
+    if torch.compiler.is_compiling():
+        # With dynamic shapes a module's numbers are symbols then, its weights' sizes are not.
+        directions = 2 if module.bidirectional else 1
+        each = 2 + (2 if module.bias else 0) + (1 if projection else 0)
+        projection = weights[each - 1].shape[0] if projection else 0
+        inputs, layers = weights[0].shape[1], len(weights) // (each * directions)
+        hidden = weights[0].shape[0] // {"LSTM": 4, "GRU": 3}.get(module.mode, 1)
+    dropout = module.dropout or 0.0
+    return _stack(module.mode, projection, inputs, hidden, layers, module.bidirectional, module.bias, dropout)
 
 
 def engine_sequence(
@@ -98,6 +104,7 @@ def engine_sequence(
     hx: Sequence[Tensor] | None,
     weights: Sequence[Tensor],
     backend: str,
+    execute: Callable[..., tuple[Tensor, tuple[Tensor, ...]]] = run,
 ) -> tuple[Tensor, ...]:
     """What torch's kernel would compute, from Elman's definition.
 
@@ -107,19 +114,20 @@ def engine_sequence(
         batch_sizes: how many rows each packed step has, None when `x` is not packed.
         hx: the initial states, (layers*directions, B, width) each, rows in the order of `x`; None: zeros.
         weights: all layers' weights, in torch's order.
-        backend: which execution of it; "decided": the native one, which has been found to run it.
+        backend: which execution of it.
+        execute: what runs the stack; `run` looks first whether that backend can.
 
     Returns:
         The output in the layout of `x`, then the final states.
     """
-    stack = _stack_of(module)
+    stack = _stack_of(module, weights)
     lengths = None
     if batch_sizes is not None:
         x, lengths = pad_packed_sequence(PackedSequence(x, batch_sizes), batch_first=True)
     elif not module.batch_first:
         x = x.transpose(0, 1)
     on_device = None if lengths is None else lengths.to(x.device)
-    output, final = (run_natively if backend == "decided" else run)(
+    output, final = execute(
         stack,
         weights,
         x,
