@@ -1,9 +1,31 @@
-"""The arrangements of inputs and outputs."""
+"""The arrangements of inputs and outputs, and writing with them."""
 
 from __future__ import annotations
 
 from elman.models.committee import Committee
+from elman.models.encoder_decoder import Attention, EncoderDecoder
+from elman.models.language_model import LanguageModel
+from elman.models.many_to_many import ManyToMany
 from elman.models.many_to_one import ManyToOne
+from elman.models.one_to_many import OneToMany
+from elman.models.one_to_one import OneToOne
 from elman.models.word_encoder import WordEncoder
+from elman.models.writing import Hypothesis, Memory, Sampling, Writer, beam_search, generate
 
-__all__ = ["Committee", "ManyToOne", "WordEncoder"]
+__all__ = [
+    "Attention",
+    "Committee",
+    "EncoderDecoder",
+    "Hypothesis",
+    "LanguageModel",
+    "ManyToMany",
+    "ManyToOne",
+    "Memory",
+    "OneToMany",
+    "OneToOne",
+    "Sampling",
+    "WordEncoder",
+    "Writer",
+    "beam_search",
+    "generate",
+]

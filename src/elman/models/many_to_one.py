@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
+from elman.models.steps import encode_steps
 from elman.nn import Pooling, Recurrent
-from elman.nn.pooling import active_steps
 
 
 class ManyToOne(nn.Module):
@@ -32,6 +31,7 @@ class ManyToOne(nn.Module):
         ValueError: the recurrent layer gives only its last output.
 
     Example:
+        >>> import torch
         >>> model = ManyToOne(Recurrent("gru", 8, 16, bidirectional=True), 3, encoder=nn.Embedding(100, 8))
         >>> model(torch.randint(100, (2, 5)), torch.tensor([5, 3])).shape
         torch.Size([2, 3])
@@ -64,16 +64,5 @@ class ManyToOne(nn.Module):
         return pooled
 
     def encode(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """What the recurrent layers read, (B, T, input_size); an encoder network never sees the padding."""
-        if self.encoder is None:
-            return x.to(self.head.weight.dtype)
-        if isinstance(self.encoder, nn.Embedding):
-            embedded: Tensor = self.encoder(x)
-            return embedded
-        if lengths is None:
-            every: Tensor = self.encoder(x.flatten(0, 1))
-            return every.reshape(*x.shape[:2], -1)
-        active = active_steps(x, lengths)
-        steps: Tensor = self.encoder(x[active])
-        encoded = steps.new_zeros(*x.shape[:2], steps.shape[-1])
-        return torch.masked_scatter(encoded, active[..., None].expand_as(encoded), steps)
+        """What the recurrent layers read, (B, T, input_size); see `elman.models.steps.encode_steps`."""
+        return encode_steps(self.encoder, x, lengths, self.head.weight.dtype)

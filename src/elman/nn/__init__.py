@@ -8,6 +8,7 @@ from elman.nn.drop_in_cells import GRUCell, LSTMCell, RNNCell
 from elman.nn.explanation import explain
 from elman.nn.pooling import Pooling
 from elman.nn.recurrent import Recurrent
+from elman.nn.stream import Stream
 
 __all__ = [
     "GRU",
@@ -18,6 +19,7 @@ __all__ = [
     "RNN",
     "RNNCell",
     "Recurrent",
+    "Stream",
     "convert",
     "explain",
     "revert",

@@ -179,6 +179,39 @@ class Recurrent(nn.Module):
         """The named tuple in which states are returned, a field a state of the cell."""
         return _state_type(tuple(self.stack.specs[0].states))
 
+    def fresh_state(self, rows: int) -> Any:
+        """The states a row starts with, for so many rows."""
+        stack, like = self.stack, self._weights()[0]
+        found = []
+        for name, width in stack.specs[0].states.items():
+            if self.trainable_states:
+                start = (
+                    getattr(self, self.trainable_states[name]).detach()[:, None].expand(-1, rows, -1).contiguous()
+                )
+            else:
+                passes = stack.num_layers * stack.directions
+                start = like.new_full((passes, rows, width), stack.specs[0].initial.get(name, 0.0))
+            found.append(start)
+        return self.state_type(*found)
+
+    def given_state(self, state: States) -> Any:
+        """A state as the layer takes it, as it returns it, detached."""
+        rows = next(iter(state.values() if isinstance(state, Mapping) else state)).shape[-2]
+        return self.state_type(*(s.detach() for s in self._named(state, rows).values()))
+
+    def streaming(self) -> Callable[[Tensor, Any], tuple[Tensor, Any]]:
+        """One piece of sequences and the states before it -> outputs and the states after, for `Stream`."""
+        weights = [weight.detach() for weight in self._weights()]
+        names, state_type = tuple(self.stack.specs[0].states), self.state_type
+
+        def run_piece(x: Tensor, state: Any) -> tuple[Tensor, Any]:
+            y, final = run(
+                self.stack, weights, x, dict(zip(names, state, strict=True)), Variation(backend=self.backend)
+            )
+            return y, state_type(*final)
+
+        return run_piece
+
     def explain(self, x: Tensor, *, resets: Tensor | None = None) -> list[tuple[str, Choice]]:
         """Which backend runs each layer and direction for inputs like x, and why."""
         return [
