@@ -22,11 +22,14 @@ from elman.data.texts import drop_empty
 
 if TYPE_CHECKING:
     from elman.data.batches import Batch, Batches
+    from elman.data.streams import Streams, Window
     from elman.data.vocabulary import Vocabulary
 
 _LATER = {
     "Batch": "elman.data.batches",
     "Batches": "elman.data.batches",
+    "Streams": "elman.data.streams",
+    "Window": "elman.data.streams",
     "Vocabulary": "elman.data.vocabulary",
 }
 
@@ -37,8 +40,10 @@ __all__ = [
     "Columns",
     "Labels",
     "Split",
+    "Streams",
     "Table",
     "Vocabulary",
+    "Window",
     "cache_folder",
     "choose_columns",
     "drop_empty",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from elman.models.carried_state import CarriedState
 from elman.models.committee import Committee
 from elman.models.encoder_decoder import Attention, EncoderDecoder
 from elman.models.language_model import LanguageModel
@@ -14,6 +15,7 @@ from elman.models.writing import Hypothesis, Memory, Sampling, Writer, beam_sear
 
 __all__ = [
     "Attention",
+    "CarriedState",
     "Committee",
     "EncoderDecoder",
     "Hypothesis",
