@@ -21,7 +21,7 @@ def evaluate(
 ) -> None:
     """Measure a trained model.
 
-    Accuracy, macro-F1 and confusion for classes; RMSE, MAE and R2 for numbers.
+    Accuracy, macro-F1 and confusion for classes; RMSE, MAE and R2 for numbers; each recipe's own measures.
 
     \b
     elman evaluate runs/sentiment
@@ -36,7 +36,7 @@ def evaluate(
     model = recipes.load(folder)
     measured = model.evaluate(data, text, label)
     if as_json:
-        names = model.config["labels"]["names"]
+        names = model.config.get("labels", {}).get("names")
         write_json({**measured, **({"labels": names} if names else {})})
         return
     # The baselines were measured on the test part: beside other rows they would say nothing.
@@ -44,7 +44,7 @@ def evaluate(
     console = results()
     if "columns" in measured:
         say("columns: text {text!r}, label {label!r}".format(**measured["columns"]))
-        if left_out := measured["rows_without_text"]:
+        if left_out := measured.get("rows_without_text"):
             say(f"{left_out} rows without a text are left out")
     console.print(f"measured on {measured['rows']} rows of {data or 'the test part'}\n", soft_wrap=True)
     console.print(comparison({"this model": measured, **baselines}))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
 from elman.errors import UserError, visible
 
 if TYPE_CHECKING:
+    from elman.recipes import Model
     from elman.recipes.text_model import TextModel
 
 
@@ -37,13 +38,22 @@ def predict(
     tail -f tweets.jsonl | elman predict runs/sentiment -
     """  # noqa: D301
     _check(texts, data, text, out, force, words)
-    model = text_model(folder)
-    if data is not None:
+    from elman import recipes
+    from elman.recipes.text_model import TextModel
+
+    model = text_model(folder) if words else recipes.load(folder)
+    if data is not None and not isinstance(model, TextModel):
+        _refuse_table_options(model, text, out, force)
+        _predict_inputs(model, [data], as_json)
+    elif data is not None:
         from elman.cli.predict_table import predict_table
 
-        predict_table(model, data, text, out, force=force, as_json=as_json)
+        predict_table(cast("TextModel", model), data, text, out, force=force, as_json=as_json)
     elif texts and texts != ["-"]:
-        _predict_texts(model, texts, words, as_json)
+        if isinstance(model, TextModel):
+            _predict_texts(model, texts, words, as_json)
+        else:
+            _predict_inputs(model, texts, as_json)
     else:
         from elman.cli.predict_lines import predict_lines
 
@@ -66,14 +76,13 @@ def text_model(folder: Path) -> TextModel:
 
 def show_texts(model: TextModel, texts: list[str], *, words: bool) -> None:
     """Each text with its answer and the probability of each class, and how the verdict moved."""
-    from elman.cli.answers import answers
     from elman.cli.console import results
     from elman.cli.words import legend, moving_verdict
 
     console = results()
     if words and model.labels.kind == "classes":
         console.print(legend(model.labels.names))
-    for one, answer in zip(texts, answers(model, texts), strict=True):
+    for one, answer in zip(texts, model.answers(texts), strict=True):
         console.print(f"{visible(one)}\n  {_verdict(answer)}", soft_wrap=True)
         if words:
             console.print(moving_verdict(model, one), soft_wrap=True)
@@ -96,7 +105,7 @@ def _check(
 
 
 def _predict_texts(model: TextModel, texts: list[str], words: bool, as_json: bool) -> None:
-    from elman.cli.answers import answers, moves
+    from elman.cli.answers import moves
     from elman.cli.console import write_json
     from elman.data.texts import is_empty
 
@@ -106,12 +115,27 @@ def _predict_texts(model: TextModel, texts: list[str], words: bool, as_json: boo
     if not as_json:
         show_texts(model, texts, words=words)
         return
-    for one, answer in zip(texts, answers(model, texts), strict=True):
+    for one, answer in zip(texts, model.answers(texts), strict=True):
         write_json({"text": one, **answer, **({"words": moves(model, one)} if words else {})})
 
 
-def _verdict(answer: dict[str, Any]) -> str:
+def _predict_inputs(model: Model, inputs: list[str], as_json: bool) -> None:
+    from elman.cli.console import results, write_json
 
+    for one, answer in zip(inputs, model.answers(inputs), strict=True):
+        if as_json:
+            write_json({"input": one, **answer})
+        else:
+            results().print(f"{visible(one)}\n  {visible(str(answer['prediction']))}", soft_wrap=True)
+
+
+def _refuse_table_options(model: Model, text: str | None, out: Path | None, force: bool) -> None:
+    if text is not None or out is not None or force:
+        what = "--text, --out and --force are about a table of texts"
+        raise UserError(what, where="predict", found=f"recipe {model.recipe.name!r}")
+
+
+def _verdict(answer: dict[str, Any]) -> str:
     if "probabilities" not in answer:
         return f"{answer['prediction']:.4g}"
     shown = "  ".join(f"{name} {value:.2f}" for name, value in answer["probabilities"].items())

@@ -6,14 +6,13 @@ import json
 import math
 from typing import Any, BinaryIO
 
-from elman.cli.answers import answers
 from elman.cli.console import write_json
 from elman.data.texts import is_empty
 from elman.errors import UserError
-from elman.recipes.text_model import TextModel
+from elman.recipes import Model
 
 
-def predict_lines(model: TextModel, lines: BinaryIO) -> None:
+def predict_lines(model: Model, lines: BinaryIO) -> None:
     """Answer each line as soon as it is there; what else an object holds comes back with it.
 
     Args:
@@ -26,7 +25,7 @@ def predict_lines(model: TextModel, lines: BinaryIO) -> None:
     for number, line in enumerate(lines, start=1):
         where = f"standard input:{number}"
         row = _row(line, where)
-        answer = answers(model, [row["text"]])[0]
+        answer = model.answers([row["text"]])[0]
         if clash := sorted((row.keys() & answer.keys()) - {"text"}):
             fix = "rename it: the answer is written there"
             raise UserError(f"a line must not have the key {clash[0]!r}", where=where, fix=fix)

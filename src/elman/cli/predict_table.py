@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from elman.cli.answers import answers
 from elman.cli.console import say
 from elman.data import Table, choose_columns, read_table
 from elman.data.table import is_missing
@@ -80,7 +79,7 @@ def _answered(model: TextModel, table: Table, column: str) -> dict[str, list[Any
     classes = model.labels.names if model.labels.kind == "classes" else ()
     names = ("prediction", *(f"probability_{name}" for name in classes))
     added: dict[str, list[Any]] = {name: [None] * len(texts) for name in names}
-    for row, answer in zip(rows, answers(model, [texts[row] for row in rows]), strict=True):
+    for row, answer in zip(rows, model.answers([texts[row] for row in rows]), strict=True):
         added["prediction"][row] = answer["prediction"]
         for name, value in answer.get("probabilities", {}).items():
             added[f"probability_{name}"][row] = value

@@ -11,7 +11,12 @@ from rich.text import Text
 
 from elman.errors import visible
 
-_HIGHER = {"accuracy": True, "macro_f1": True, "rmse": False, "mae": False, "r2": True}  # is higher better?
+# Is higher better?
+_HIGHER = {
+    "accuracy": True, "macro_f1": True, "rmse": False, "mae": False, "r2": True, "bits_per_character": False,
+    "rouge_l": True, "bleu": True, "exact_match": True, "valid_bars": True, "mase": False, "pinball": False,
+    "frame_accuracy": True, "bits_per_sample": False, "understood": True,
+}  # fmt: skip
 
 
 def plain_table(*titles: str) -> Table:
@@ -58,3 +63,8 @@ def _best(measured: Mapping[str, Mapping[str, Any]], measure: str) -> list[str]:
     shown = {name: round(values[measure], 3) for name, values in measured.items()}
     value = (max if _HIGHER[measure] else min)(shown.values())
     return [name for name, one in shown.items() if one == value]
+
+
+def is_higher_better(measure: str) -> bool:
+    """Whether more of a measure is better; an error or a number of bits is not."""
+    return _HIGHER[measure]

@@ -81,7 +81,7 @@ def resumable(how: str) -> Iterator[None]:
 def show_trained(trained: Trained, recipe: Recipe, *, own: bool) -> None:
     """The model beside the baselines on the test part, and whether it reached what the recipe promises."""
     from elman.cli.console import results
-    from elman.cli.tables import comparison
+    from elman.cli.tables import comparison, is_higher_better
 
     test, baselines, training = (trained.metrics[part] for part in ("test", "baselines", "training"))
     summary = "{rows} rows, {parameters} parameters, {epochs} epochs, {seconds} s".format(**training)
@@ -91,8 +91,10 @@ def show_trained(trained: Trained, recipe: Recipe, *, own: bool) -> None:
     )
     console.print(comparison({"this model": test, **baselines}))
     for measure, least in (recipe.targets if own else {}).items():
-        verdict = "reached" if test[measure] >= least else "missed"
-        console.print(f"target {measure} >= {least:.2f}: {verdict} ({test[measure]:.3f})")
+        higher = is_higher_better(measure)
+        reached = test[measure] >= least if higher else test[measure] <= least
+        verdict, sign = "reached" if reached else "missed", ">=" if higher else "<="
+        console.print(f"target {measure} {sign} {least:.2f}: {verdict} ({test[measure]:.3f})")
 
 
 def _settings(recipe: Recipe, config: Path | None, changes: list[str]) -> BaseModel:
@@ -120,8 +122,8 @@ def _suggest(request: Request, trained: Trained) -> None:
     from elman.cli.console import from_here, suggest
 
     folder = from_here(trained.folder)
-    commands = [["elman", "predict", folder, "not bad at all"], ["elman", "evaluate", folder]]
-    if isinstance(request.data, str) and Path(request.data).is_file():
+    commands = [["elman", *words] for words in trained.model.recipe.uses(folder)]
+    if trained.model.recipe.reads_table and isinstance(request.data, str) and Path(request.data).is_file():
         predictions = ["--data", request.data, "--out", "predictions.csv"]
         commands.append(["elman", "predict", folder, *predictions])
     suggest("\nnext:", commands)

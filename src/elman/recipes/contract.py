@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from elman.errors import UserError
 from elman.export import ModelFolder
+from elman.models import Sampling
 from elman.training import Progress
 
 
@@ -61,9 +63,30 @@ class Model(ABC):
     config: Mapping[str, Any]
     metrics: Mapping[str, Any]
 
-    @abstractmethod
-    def predict(self, texts: Sequence[str]) -> list[str] | list[float]:
-        """An answer for each text."""
+    def predict(self, inputs: Sequence[str]) -> list[Any]:
+        """An answer for each input: for a text, or for the path of a picture, a clip or a table."""
+        fix = f"this recipe's own verbs: elman recipes {self.recipe.name}"
+        raise UserError(f"a {self.recipe.name} model predicts nothing", where=self.folder, fix=fix)
+
+    def answers(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
+        """For each input its `prediction`, and what else there is to say about it; JSON values."""
+        return [{"prediction": answer} for answer in self.predict(inputs)]
+
+    def generate(self, prompt: str | None, sampling: Sampling) -> Iterator[str]:
+        """Goes on from a prompt, or from nothing; yields each piece as it is written.
+
+        Raises:
+            UserError: the model does not write, or the prompt holds what it does not know.
+        """
+        raise UserError(f"a {self.recipe.name} model does not write", where=self.folder)
+
+    def complete(self, prompt: str, count: int = 5) -> list[tuple[str, float]]:
+        """The likeliest continuations of a prompt with their probabilities, likeliest first.
+
+        Raises:
+            UserError: the model does not write, or the prompt holds what it does not know.
+        """
+        raise UserError(f"a {self.recipe.name} model does not write", where=self.folder)
 
     def evaluate(self, data: Any = None, text: str | None = None, label: str | None = None) -> dict[str, Any]:
         """What the model is worth on labelled data, or on the test part it was trained beside.
@@ -88,6 +111,8 @@ class Recipe(ABC):
         summary: one line about it.
         settings: its choices, before the user changes any.
         targets: what it promises on its own data, by measure; a run says whether it was reached.
+        arrangement: of inputs and outputs, as "many to one".
+        reads_table: whether `elman predict` takes a table of texts.
     """
 
     name: str
@@ -95,6 +120,11 @@ class Recipe(ABC):
     settings: BaseModel
     targets: Mapping[str, float] = field(default_factory=dict)
     arrangement: ClassVar[str]
+    reads_table: ClassVar[bool] = False
+
+    def uses(self, folder: str) -> list[list[str]]:
+        """Commands to try on the trained model, each the words behind `elman`."""
+        return [["evaluate", folder]]
 
     @abstractmethod
     def plan(self, request: Request) -> list[tuple[str, str]]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
-from elman.errors import UserError
-from elman.export import ModelFolder
+from elman.recipes.model_folder import FolderConfig
 from elman.recipes.text_model import Settings, TextModel
 
 
@@ -33,31 +32,13 @@ class _DataConfig(BaseModel):
     fingerprint: str
 
 
-class TextConfig(BaseModel):
+class TextConfig(FolderConfig):
     """What `config.json` of a text model holds, and nothing else."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    format_version: int
-    elman_version: str
-    recipe: str
     settings: Settings
     labels: _LabelsConfig
     scale: _ScaleConfig
     data: _DataConfig
-
-
-def read_config(folder: ModelFolder) -> TextConfig:
-    """The checked configuration of a model folder.
-
-    Raises:
-        UserError: a key is missing, unknown, or holds what it cannot.
-    """
-    try:
-        return TextConfig.model_validate(folder.config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"config.json: {key}: {first['msg']}", where=folder.path) from error
 
 
 def config_of(model: TextModel, recipe: str, data: Mapping[str, Any]) -> dict[str, Any]:

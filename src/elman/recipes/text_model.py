@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
@@ -174,7 +174,7 @@ class TextModel(Model):
         )
         return codes
 
-    def predict(self, texts: Sequence[str]) -> list[str] | list[float]:
+    def predict(self, inputs: Sequence[str]) -> list[str] | list[float]:
         """The class of each text, or the number predicted for it.
 
         Raises:
@@ -185,7 +185,7 @@ class TextModel(Model):
             >>> elman.load("runs/sentiment").predict(["What a lovely film!"])  # doctest: +SKIP
             ['positive']
         """
-        return self.labels.decode(self.codes(self.encode(texts)))
+        return self.labels.decode(self.codes(self.encode(inputs)))
 
     def probabilities(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """The probability of each class, for each text.
@@ -197,6 +197,13 @@ class TextModel(Model):
             raise ValueError("probabilities are for classes; this model predicts numbers: use predict")
         rows = self.scores(self.encode(texts)).tolist()
         return [dict(zip(self.labels.names, row, strict=True)) for row in rows]
+
+    def answers(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
+        """For each text its `prediction`, and for classes the `probabilities` by name."""
+        if self.labels.kind == "numbers":
+            return [{"prediction": number} for number in self.predict(inputs)]
+        found = self.probabilities(inputs)
+        return [{"prediction": max(row, key=row.__getitem__), "probabilities": rounded(row)} for row in found]
 
     def over_words(self, text: str) -> list[tuple[str, list[float]]]:
         """Each piece of a text with the scores after the text up to it: how the verdict moves."""
@@ -219,3 +226,8 @@ class TextModel(Model):
         if self.labels.kind == "numbers":
             return outputs.mean(0) * self.scale.deviation + self.scale.mean
         return outputs.softmax(-1).mean(0)
+
+
+def rounded(row: Mapping[str, float]) -> dict[str, float]:
+    """Probabilities as they are shown to machines."""
+    return {name: round(value, 6) for name, value in row.items()}

@@ -25,14 +25,15 @@ from elman.data import (
 )
 from elman.data.vocabulary import PADDING, UNKNOWN
 from elman.errors import UserError
-from elman.export import ModelFolder, first_not_finite, save_model
+from elman.export import ModelFolder, save_model
 from elman.models import ManyToOne
 from elman.nn import explain
 from elman.recipes.baselines import Predict, Rows, measure_baselines
 from elman.recipes.contract import Recipe, Request, Trained
 from elman.recipes.measures import measure, scikit_learn
+from elman.recipes.model_folder import checked_config, load_weights, training_figures
 from elman.recipes.settings import described
-from elman.recipes.text_config import config_of, read_config
+from elman.recipes.text_config import TextConfig, config_of
 from elman.recipes.text_model import Scale, Settings, TextModel, build_network
 from elman.recipes.text_parts import Prepared, prepare_parts
 from elman.training import TrainSettings, fit, process
@@ -47,12 +48,19 @@ class TextRecipe(Recipe):
     Attributes:
         default_data: reads the recipe's own data, with the columns text, label and perhaps group.
         more_baselines: methods that fit the recipe's own data only.
+        example: a text to try the model on.
     """
 
     settings: Settings
     default_data: Callable[[], Table] = field(kw_only=True)
     more_baselines: Mapping[str, Predict] = field(default_factory=dict, kw_only=True)
+    example: str = field(default="not bad at all", kw_only=True)
     arrangement = "many to one"
+    reads_table = True
+
+    def uses(self, folder: str) -> list[list[str]]:
+        """Commands to try on the trained model."""
+        return [["predict", folder, self.example], ["evaluate", folder]]
 
     def plan(self, request: Request) -> list[tuple[str, str]]:
         """What `train` would do, without doing it: data, parts, network and settings, by name."""
@@ -106,13 +114,7 @@ class TextRecipe(Recipe):
             "test": measure(prepared.labels, test.targets, model.codes(model.encode(test.texts))),
             "baselines": measure_baselines(prepared.labels, parts["train"], test, more),
             "validation": fitted.best_metrics,
-            "training": {
-                "epochs": fitted.epochs,
-                "steps": fitted.steps,
-                "seconds": round(fitted.seconds, 1),
-                "parameters": sum(p.numel() for p in model.network.parameters()),
-                "rows": len(parts["train"].texts),
-            },
+            "training": training_figures(fitted, model.network, len(parts["train"].texts)),
         }
         about = {
             "own": request.data is None,
@@ -134,21 +136,15 @@ class TextRecipe(Recipe):
         Raises:
             UserError: its configuration and its weights do not belong together.
         """
-        config = read_config(folder)
-        if broken := first_not_finite(folder.state):
-            raise UserError("the weights must be finite", where=folder.path, found=f"{broken} is not")
+        config = checked_config(folder, TextConfig)
         labels = Labels(config.labels.kind, tuple(config.labels.names))
         if folder.tokenizer is None:
             raise UserError("a text model needs its tokenizer.json", where=folder.path)
         vocabulary = Vocabulary.from_json(folder.tokenizer)
         network = build_network(config.settings.model, len(vocabulary), labels)
-        try:
-            network.load_state_dict(dict(folder.state))
-        except RuntimeError as error:
-            what = "the weights are not those of the network that config.json describes"
-            raise UserError(what, where=folder.path, found=str(error).splitlines()[-1].strip()) from error
+        load_weights(network, folder)
         scale = Scale(config.scale.mean, config.scale.deviation)
-        model = TextModel(network.eval(), vocabulary, labels, config.settings, scale)
+        model = TextModel(network, vocabulary, labels, config.settings, scale)
         model.recipe, model.folder = self, folder.path
         model.config, model.metrics = folder.config, folder.metrics or {}
         return model
