@@ -20,10 +20,14 @@ def test_the_public_names_are_exactly_these() -> None:
     assert sorted(dir(elman)) == sorted(elman.__all__)
     assert all(getattr(elman, name) is not None for name in elman.__all__)
     assert sorted(elman.nn.__all__) == [
-        "GRU", "GRUCell", "LSTM", "LSTMCell", "Pooling", "RNN", "RNNCell", "Recurrent", "convert", "explain",
-        "revert",
+        "GRU", "GRUCell", "LSTM", "LSTMCell", "Pooling", "RNN", "RNNCell", "Recurrent", "Stream", "convert",
+        "explain", "revert",
     ]  # fmt: skip
-    assert sorted(elman.models.__all__) == ["Committee", "ManyToOne", "WordEncoder"]
+    assert sorted(elman.models.__all__) == [
+        "Attention", "CarriedState", "Committee", "EncoderDecoder", "Hypothesis", "LanguageModel", "ManyToMany",
+        "ManyToOne", "Memory", "OneToMany", "OneToOne", "Sampling", "WordEncoder", "Writer", "beam_search",
+        "generate",
+    ]  # fmt: skip
 
 
 def test_importing_reads_no_environment_starts_nothing_and_loads_no_torch() -> None:
