@@ -10,12 +10,14 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from elman import cells, data, insight, models, nn
     from elman.errors import UserError
+    from elman.insight import draw
     from elman.nn import Recurrent, convert, explain, revert
     from elman.recipes import load, train
 
 # Loaded when first asked for, so that `import elman` and `elman --help` stay quick.
 _HOME = {
     "UserError": "elman.errors",
+    "draw": "elman.insight",
     "explain": "elman.nn",
     "Recurrent": "elman.nn",
     "convert": "elman.nn",
@@ -32,6 +34,7 @@ __all__ = [
     "cells",
     "convert",
     "data",
+    "draw",
     "explain",
     "insight",
     "load",

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from matplotlib.axes import Axes
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Patch
-from matplotlib.path import Path as Line
+from matplotlib.patches import Patch
 
-from elman.insight.pictures import COLOURS, INK, new_figure, save_figure
+from elman.insight.pen import HALF, MARGIN, OUTPUT, RADIUS, RISE, SHARED, Pen
+from elman.insight.pictures import INK, new_figure, save_figure
 
 _MOST_WORDS = 30
-# Inches, as all lengths here: of a state's circle, half the height of a box, around the picture, between rows.
-_RADIUS, _HALF, _MARGIN, _RISE = 0.31, 0.24, 0.35, 1.15
-_BESIDE, _OUTPUT = 0.19, 0.72  # of a letter from its arrow; the width of an output's box
-_BLUE, _VERMILION, _GREEN, _, _ORANGE, _SKY = COLOURS
-_SHARED = {"U": _BLUE, "W": _VERMILION, "V": _GREEN, "U'": _SKY, "W'": _ORANGE}
 _MEANINGS = {"U": "input to state", "W": "state to state", "V": "state to output"}
 
 
@@ -61,7 +55,7 @@ def draw_unrolled(
     figure = new_figure(plan.width, plan.height)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, plan.width), ylim=(0, plan.height), aspect="equal")
     axes.set_axis_off()
-    _draw_network(_Pen(axes), plan)
+    _draw_network(Pen(axes), plan)
     _draw_heading(axes, plan)
     return save_figure(figure, path)
 
@@ -94,110 +88,56 @@ class _Plan:
     def network(self) -> float:
         """Width of the network, from its first circle to its last circle or box."""
         if self.both:
-            return (len(self.words) + 1) * self.pitch + 2 * (self.shift + _RADIUS)
-        return len(self.words) * self.pitch + _RADIUS + max(_RADIUS, self.box / 2)
+            return (len(self.words) + 1) * self.pitch + 2 * (self.shift + RADIUS)
+        return len(self.words) * self.pitch + RADIUS + max(RADIUS, self.box / 2)
 
     @property
     def width(self) -> float:
         """Of the picture."""
         heading = 7.7 if self.both else 5.8
-        return max(heading, self.network + 2 * _MARGIN)
+        return max(heading, self.network + 2 * MARGIN)
 
     @property
     def height(self) -> float:
         """Of the picture."""
-        return self.output + _HALF + 1.0
+        return self.output + HALF + 1.0
 
     @property
     def output(self) -> float:
         """The height of the outputs."""
-        return self.state(0, reverse=self.both)[1] + _RISE
+        return self.state(0, reverse=self.both)[1] + RISE
 
     def column(self, t: float) -> float:
         """Where step t stands, from 1 to T."""
-        return (self.width - self.network) / 2 + _RADIUS + self.shift + t * self.pitch
+        return (self.width - self.network) / 2 + RADIUS + self.shift + t * self.pitch
 
     def state(self, t: int, reverse: bool) -> tuple[float, float]:
         """Where the state of step t stands in one of the directions."""
         if reverse:
-            return self.column(t) + self.shift, self.word + 2 * _RISE
-        return self.column(t) - self.shift, self.word + _RISE
+            return self.column(t) + self.shift, self.word + 2 * RISE
+        return self.column(t) - self.shift, self.word + RISE
 
 
-@dataclass(frozen=True)
-class _Pen:
-    """Draws shapes, arrows between them, and text."""
-
-    axes: Axes
-
-    def text(self, x: float, y: float, text: str, **options: Any) -> None:
-        """Text with its middle at a point; mathematics where it starts with a dollar sign."""
-        usual: dict[str, Any] = {"ha": "center", "va": "center", "color": INK, "fontsize": 13}
-        self.axes.text(x, y, text, math_fontfamily="cm", **usual | options)
-
-    def box(self, x: float, y: float, width: float, text: str, math: bool = False) -> Patch:
-        """A box with text in it."""
-        corner, style = (x - width / 2, y - _HALF), "round,pad=0,rounding_size=0.07"
-        shape = FancyBboxPatch(corner, width, 2 * _HALF, style, facecolor="#F2F2F2", edgecolor=INK, lw=1.3)
-        self.axes.add_patch(shape)
-        self.text(x, y, text, parse_math=math, fontsize=16 if math else 13)
-        return shape
-
-    def circle(self, centre: tuple[float, float], text: str, given: bool) -> Patch:
-        """A state; dashed where it is given instead of computed."""
-        style, edge = ("--", "#888888") if given else ("-", INK)
-        shape = Circle(centre, _RADIUS, facecolor="white", edgecolor=edge, linestyle=style, lw=1.5)
-        self.axes.add_patch(shape)
-        self.text(*centre, text, fontsize=15, color=edge)
-        return shape
-
-    def arrow(self, start: Patch, end: Patch, letter: str, *, at: float = 0.5, left: bool = False) -> None:
-        """A straight arrow in its weight's colour, the letter beside it at a part of the way."""
-        a, b = _middle(start), _middle(end)
-        self._line(letter, posA=a, posB=b, patchA=start, patchB=end, shrinkA=1, shrinkB=2)
-        dx, dy = (b[0] - a[0]) / math.dist(a, b), (b[1] - a[1]) / math.dist(a, b)
-        aside = (0.0, 1.0) if dy == 0 else (-dy, dx) if left else (dy, -dx)
-        x, y = (p + at * (q - p) + _BESIDE * n for p, q, n in zip(a, b, aside, strict=True))
-        self.text(x, y, f"${letter}$", color=_SHARED[letter], fontsize=16)
-
-    def elbow(self, start: Patch, end: Patch, letter: str) -> None:
-        """An arrow straight up, then level to the side of a box, the letter above its level part."""
-        a, b = _middle(start), _middle(end)
-        sign = math.copysign(1.0, b[0] - a[0])
-        tip = b[0] - sign * (_OUTPUT / 2 + 0.03)
-        self._line(letter, path=Line([(a[0], a[1] + _RADIUS), (a[0], b[1]), (tip, b[1])]))
-        self.text((a[0] + tip) / 2, b[1] + _BESIDE, f"${letter}$", color=_SHARED[letter], fontsize=16)
-
-    def _line(self, letter: str, **course: Any) -> None:
-        style: dict[str, Any] = {"arrowstyle": "-|>", "mutation_scale": 17, "lw": 2.2, "zorder": 0.5}
-        self.axes.add_patch(FancyArrowPatch(color=_SHARED[letter], **style, **course))
-
-
-def _middle(shape: Patch) -> tuple[float, float]:
-    box = shape.get_path().get_extents(shape.get_patch_transform())
-    return (box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2
-
-
-def _draw_network(pen: _Pen, plan: _Plan) -> None:
+def _draw_network(pen: Pen, plan: _Plan) -> None:
     steps = len(plan.words)
     inputs = [pen.box(plan.column(t), plan.word, plan.box, word) for t, word in enumerate(plan.words, 1)]
     for t in range(1, steps + 1):
-        pen.text(plan.column(t), plan.word - _HALF - 0.2, f"$x_{{{t}}}$", fontsize=15)
+        pen.text(plan.column(t), plan.word - HALF - 0.2, f"$x_{{{t}}}$", fontsize=15)
     forward = _draw_states(pen, plan, inputs, reverse=False)
     backward = _draw_states(pen, plan, inputs, reverse=True) if plan.both else []
     if plan.last and plan.both and steps > 1:
-        output = pen.box(plan.column((1 + steps) / 2), plan.output, _OUTPUT, "$O$", math=True)
+        output = pen.box(plan.column((1 + steps) / 2), plan.output, OUTPUT, "$O$", math=True)
         pen.elbow(forward[-1], output, "V")
         pen.elbow(backward[0], output, "V")
         return
     for t in [steps] if plan.last else range(1, steps + 1):
-        output = pen.box(plan.column(t), plan.output, _OUTPUT, f"$O_{{{t}}}$", math=True)
+        output = pen.box(plan.column(t), plan.output, OUTPUT, f"$O_{{{t}}}$", math=True)
         pen.arrow(forward[t - 1], output, "V", at=0.27 if plan.both else 0.5, left=plan.both)
         if plan.both:
             pen.arrow(backward[t - 1], output, "V")
 
 
-def _draw_states(pen: _Pen, plan: _Plan, inputs: list[Patch], reverse: bool) -> list[Patch]:
+def _draw_states(pen: Pen, plan: _Plan, inputs: list[Patch], reverse: bool) -> list[Patch]:
     """One direction's states and the arrows that lead to them; the states of steps 1 to T."""
     steps, prime = len(inputs), "'" if reverse else ""
     arrow = r"\overleftarrow{s}" if reverse else r"\overrightarrow{s}"
@@ -219,11 +159,11 @@ def _draw_heading(axes: Axes, plan: _Plan) -> None:
     count = len(plan.words)
     title = "One network, unfolded over " + (f"{count} words" if count > 1 else "one word")
     title += ", read in both directions" if plan.both else ""
-    axes.text(_MARGIN, plan.height - 0.34, title, fontsize=14, weight="bold", color=INK, va="center")
-    x, to_inches = _MARGIN, axes.transData.inverted()
+    axes.text(MARGIN, plan.height - 0.34, title, fontsize=14, weight="bold", color=INK, va="center")
+    x, to_inches = MARGIN, axes.transData.inverted()
     for letter, meaning in _MEANINGS.items():
         letters = [letter, f"{letter}'"] if plan.both and letter != "V" else [letter]
-        pieces = [(f"${each}$", _SHARED[each], 14.0) for each in letters] + [(meaning, "#555555", 11.5)]
+        pieces = [(f"${each}$", SHARED[each], 14.0) for each in letters] + [(meaning, "#555555", 11.5)]
         for piece, colour, size in pieces:
             text = axes.text(x, plan.height - 0.77, piece, color=colour, fontsize=size, math_fontfamily="cm")
             x = text.get_window_extent().transformed(to_inches).x1 + 0.1
