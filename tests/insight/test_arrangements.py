@@ -40,11 +40,11 @@ MODELS = {
     "language model": (models.LanguageModel(layers(), 2), {"U": 3, "W": 3, "V": 3, "": 2}),
     "encoder and decoder": (
         models.EncoderDecoder(layers(bidirectional=True), layers(), 9),
-        {"U": 6, "W": 6, "U'": 3, "W'": 2, "V": 3, "B": 1, "A": 3, "": 2},
+        {"U": 3, "W": 3, "U_w": 3, "W_w": 3, "U'": 3, "W'": 2, "V": 3, "B": 1, "A": 3, "": 2},
     ),
     "encoder and decoder without attention": (
         models.EncoderDecoder(layers(), layers(), 9, attention=None),
-        {"U": 6, "W": 6, "V": 3, "B": 1, "": 2},
+        {"U": 3, "W": 3, "U_w": 3, "W_w": 3, "V": 3, "B": 1, "": 2},
     ),
 }
 

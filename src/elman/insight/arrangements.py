@@ -19,6 +19,8 @@ _MEANINGS = {
     "W": "state to state",
     "V": "to output",
     "B": "bridge",
+    "U_w": "the writer's own",
+    "W_w": "",
     "A": "attention",
     "": "goes back in",
 }
@@ -144,13 +146,13 @@ class _Drawing:
         backward = self.backward(inputs) if sketch.both else []
         bridged = self.circle(sketch.read + 1, "s", 0, given=False)
         pen.arrow(read[-1], bridged, "B")
-        written, fed = self.chain(bridged, "s", sketch.read + 2, sketch.steps, sketch.inputs)
+        written, fed = self.chain(bridged, "s", sketch.read + 2, sketch.steps, sketch.inputs, own="_w")
         outputs = self.outputs(written, [], sketch.read + 2)
         self.feedback(outputs, fed)
         if sketch.attention:
             for state in backward or read:
                 pen.curve(state, outputs[1], "A")
-        return ["U", "W", "V", "B", *(["A"] if sketch.attention else []), ""]
+        return ["U", "W", "V", "B", "U_w", "W_w", *(["A"] if sketch.attention else []), ""]
 
     @property
     def top(self) -> float:
@@ -166,17 +168,25 @@ class _Drawing:
         return self.pen.circle((self.at(column), _INPUT + row * RISE), f"${letter}_{{{t}}}$", given)
 
     def chain(
-        self, first: Patch, letter: str, column: int, steps: int, labels: tuple[str, ...], *, aside: bool = False
+        self,
+        first: Patch,
+        letter: str,
+        column: int,
+        steps: int,
+        labels: tuple[str, ...],
+        *,
+        aside: bool = False,
+        own: str = "",
     ) -> tuple[list[Patch], list[Patch]]:
         """States from left to right and their inputs."""
         states, inputs, before = [], [], first
         for t in range(steps):
             place = column + t - (_ASIDE / self.sketch.pitch if aside else 0)
             state = self.circle(place, letter, t + 1, given=False)
-            self.pen.arrow(before, state, "W")
+            self.pen.arrow(before, state, "W" + own)
             if labels:
                 box = self.pen.box(self.at(column + t), _INPUT, OUTPUT + 0.25, labels[t], math=True)
-                self.pen.arrow(box, state, "U", left=aside)
+                self.pen.arrow(box, state, "U" + own, left=aside)
                 inputs.append(box)
             states.append(state)
             before = state

@@ -16,16 +16,9 @@ from elman.insight.pictures import COLOURS, INK
 RADIUS, HALF, MARGIN, RISE = 0.31, 0.24, 0.35, 1.15
 BESIDE, OUTPUT = 0.19, 0.72  # of a letter from its arrow; the width of an output's box
 _BLUE, _VERMILION, _GREEN, _PURPLE, _ORANGE, _SKY = COLOURS
-SHARED = {
-    "U": _BLUE,
-    "W": _VERMILION,
-    "V": _GREEN,
-    "U'": _SKY,
-    "W'": _ORANGE,
-    "B": _PURPLE,
-    "A": _ORANGE,
-    "": "#888888",
-}
+SHARED = {"U": _BLUE, "W": _VERMILION, "V": _GREEN, "U'": _SKY, "W'": _ORANGE}
+# Of Paul Tol's muted colours: a writer's own weights, attention.
+SHARED |= {"B": _PURPLE, "U_w": "#332288", "W_w": "#117733", "A": "#882255", "": "#888888"}
 
 
 @dataclass(frozen=True)
