@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -36,7 +37,21 @@ import sys
 sys.modules["elman._native"] = None
 from elman.engine.extension import native, why_not
 assert native() is None
-print(why_not())
+"""
+EXPLAINS = """
+import torch
+from elman import explain
+from elman.cli.doctor import _findings
+from elman.nn import LSTM, Recurrent
+x = torch.zeros(1, 4, 2)
+print(explain(LSTM(2, 3), x))
+print(explain(Recurrent("gru", 2, 3), x))
+print(explain(Recurrent("gru", 2, 3), x, resets=torch.zeros(1, 4, dtype=torch.bool)))
+print(_findings()["machine"]["native engine"])
+"""
+TESTS = """
+import pytest
+sys.exit(pytest.main(["-p", "no:randomly", "-p", "no:cacheprovider", *sys.argv[1:]]))
 """
 
 
@@ -49,6 +64,7 @@ def python(script: str, **environment: str) -> str:
     return done.stdout.strip()
 
 
+@pytest.mark.native
 def test_it_is_built_and_says_so():
     assert native() is not None, why_not()
     assert why_not() is None
@@ -58,6 +74,7 @@ def test_it_is_built_and_says_so():
     )
 
 
+@pytest.mark.native
 @LINUX
 def test_it_offers_the_instruction_sets_of_this_processor_the_best_first():
     flags = set(re.findall(r"\w+", Path("/proc/cpuinfo").read_text()))
@@ -67,11 +84,13 @@ def test_it_offers_the_instruction_sets_of_this_processor_the_best_first():
     assert native().instruction_sets() == expected
 
 
+@pytest.mark.native
 @LINUX
 def test_exactly_one_openmp_is_mapped_after_the_layers_ran():
     assert len(python(USES_LAYERS, OMP_NUM_THREADS="2").split()) == 1
 
 
+@pytest.mark.native
 @LINUX
 def test_it_links_neither_openmp_nor_torch():
     told = subprocess.run(["readelf", "--dynamic", native().__file__], capture_output=True, text=True, check=True)
@@ -86,14 +105,42 @@ def test_importing_elman_leaves_it_alone():
 
 
 def test_a_checkout_without_it_says_what_to_run():
-    assert python(HIDDEN).startswith("not built in this checkout; fix: `make native`")
+    assert python(HIDDEN + "print(why_not())").startswith("not built in this checkout; fix: `make native`")
+
+
+def test_what_runs_without_it_says_what_is_missed_and_what_to_do():
+    drop_in, layer, with_resets, doctor = python(HIDDEN + EXPLAINS).splitlines()
+    fix = "not built in this checkout; fix: `make native` (the compiler on Debian: apt-get install g++)"
+    kernels = f"(torch has kernels for this cell; the native engine, on average twice as fast, is {fix})"
+    assert drop_in == f"LSTM: torch {kernels}"
+    assert layer == f"Recurrent layer 0: torch {kernels}"
+    assert with_resets.startswith("Recurrent layer 0: eager (torch's kernels know no resets inside a sequence; ")
+    assert with_resets.endswith(f"the native engine, 2 to 40 times as fast, is {fix})")
+    assert doctor.startswith(f"{fix}. Elman runs without it, slower: the engine is on average twice as fast as ")
+
+
+@pytest.mark.parametrize("required", [False, True])
+def test_tests_of_it_are_left_out_and_counted_or_fail_where_it_is_required(required):
+    """Of two tests of the engine and one of something else, run where there is none, the last passes."""
+    of_the_engine = test_it_is_built_and_says_so, test_exactly_one_openmp_is_mapped_after_the_layers_ran
+    names = [f"{__file__}::{test.__name__}" for test in (*of_the_engine, test_importing_elman_leaves_it_alone)]
+    done = subprocess.run(
+        [sys.executable, "-c", HIDDEN + TESTS, *names],
+        capture_output=True, text=True, check=False, cwd=CHECKOUT,
+        env={**os.environ, "PYTHONPATH": str(CHECKOUT / "src"), "ELMAN_REQUIRE_NATIVE": "1" if required else ""},
+    )  # fmt: skip
+    left_out = "2 tests of the native engine were left out: it is not built in this checkout; fix: `make native`"
+    assert done.returncode == (1 if required else 0), done.stdout
+    assert (left_out in done.stdout) != required
+    assert ("1 passed, 2 errors" if required else "1 passed, 2 skipped") in done.stdout
+    assert ("ELMAN_REQUIRE_NATIVE is set, and the native engine is not built" in done.stdout) == required
 
 
 def test_one_that_does_not_load_says_why(tmp_path):
     package = shutil.copytree(
         CHECKOUT / "src", tmp_path / "src", ignore=shutil.ignore_patterns("*.so", "__pycache__")
     )
-    (package / "elman" / Path(native().__file__).name).write_bytes(b"not a library")
+    (package / "elman" / f"_native{EXTENSION_SUFFIXES[0]}").write_bytes(b"not a library")
     said = python("from elman.engine.extension import why_not; print(why_not())", PYTHONPATH=str(package))
     assert said.startswith("built, but does not load here: ")
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 from cli_program import run
 
+from elman.engine.extension import why_not
 from elman.nn import drop_in
 
 TINY = ("--shapes", "2x3,1x4", "--steps", "5", "--threads", "1")
@@ -49,6 +50,7 @@ def test_the_table_says_means_and_what_was_lost(monkeypatch):
     assert result.code == 0, result
     lines = [line.split() for line in result.out.splitlines()]
     assert ["lstm", "2", "3", "inference", "2.000", "1.000", "2.00"] in [line[:7] for line in lines]
+    assert ("this is torch beside itself" in result.out) == (why_not() is not None)
     assert "training: torch.nn takes 0.25 times as long (geometric mean of 2)" in result.out
     assert "slower than torch.nn: lstm 2x3 training, lstm 1x4 training\n" in result.out
 

@@ -183,6 +183,8 @@ def test_doctor_reports_what_is_there():
     assert set(told["backends"]) == set(RUNS)
     built = native() is not None
     assert all(said.startswith("runs") == (built or name != "native") for name, said in told["backends"].items())
+    engine = told["machine"]["native engine"]
+    assert engine.startswith("built; instruction sets: ") if built else "slower" in engine and "fix: " in engine
     assert set(told["extras"]) == {"sentiment", "tables", "tensorboard"}
     assert run("doctor").code == 0
 

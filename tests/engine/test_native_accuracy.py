@@ -27,7 +27,7 @@ FULL = os.environ.get("ELMAN_FULL_GRID") == "1"
 NAMES = ("rnn", "gru", "lstm")
 EPS = torch.finfo(torch.float32).eps
 TINY = torch.finfo(torch.float32).tiny
-pytestmark = pytest.mark.usefixtures("poison")
+pytestmark = [pytest.mark.native, pytest.mark.usefixtures("poison")]
 
 GRID = [
     Case(rows, steps, (1, 5, 20, 70)[n % 4], hidden, seed=100 * n)

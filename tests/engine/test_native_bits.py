@@ -17,7 +17,7 @@ from engine.more_cells import LayerNormLSTM
 from engine.native_runs import Results, assert_agree, assert_same_bits, given, results, same_bits, weights_of_loss
 
 core_module = extension()
-SETS = core_module.instruction_sets() if core_module is not None else []
+SETS = core_module.instruction_sets() if core_module is not None else ["generic"]
 CELLS = (get("rnn"), get("gru"), get("lstm"), ProjectedLSTM(size=20), LayerNormLSTM())
 # Enough work for two threads, which share out the rows, the units of a row where H is large, or neither; several
 # tiles of 64 units; more steps than a chunk and than a segment holds.
@@ -34,7 +34,7 @@ CASES = [
         strict=True,
     )
 ]
-pytestmark = pytest.mark.usefixtures("poison")
+pytestmark = [pytest.mark.native, pytest.mark.usefixtures("poison")]
 dtypes = pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
 cells = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
 sets = pytest.mark.parametrize("instructions", SETS)

@@ -20,7 +20,7 @@ from every_cell import EVERY_CELL
 # Random programs to run; many more of them in a long search: ELMAN_PROGRAMS=20000.
 PROGRAMS = int(os.environ.get("ELMAN_PROGRAMS", "300"))
 BLOCKS = 12
-pytestmark = pytest.mark.usefixtures("poison")
+pytestmark = [pytest.mark.native, pytest.mark.usefixtures("poison")]
 cells = pytest.mark.parametrize(
     "cell", [*EVERY_CELL.values(), *MORE_CELLS, *ODD_CELLS], ids=lambda cell: type(cell).__name__
 )

@@ -10,6 +10,7 @@ from torch import nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils._pytree import tree_leaves
 
+from backends import NATIVE
 from elman.nn import drop_in, drop_in_cells
 from tolerances import assert_equal
 
@@ -45,7 +46,7 @@ def assert_close(expected, found):
         assert_equal(b, a)
 
 
-BACKENDS = pytest.mark.parametrize("backend", ["eager", "native"])
+BACKENDS = pytest.mark.parametrize("backend", ["eager", NATIVE])
 
 
 @BACKENDS

@@ -101,7 +101,10 @@ def _table(found: list[Row]) -> Table:
 
 def _said(found: list[Row]) -> str:
     """The geometric means, what was lost, and what was wrong."""
-    lines = []
+    from elman.engine.extension import why_not
+
+    absent = why_not()
+    lines = [] if absent is None else [f"this is torch beside itself: the native engine is {absent}"]
     for work in ("inference", "training"):
         ratios = [row.ratio for row in found if row.work == work and row.ratio is not None]
         if ratios:

@@ -85,11 +85,17 @@ def _cpu() -> str:
 
 
 def _native_engine() -> str:
-    """The instruction sets that the compiled core may use here; the reason where there is no core."""
-    from elman.engine.extension import native, why_not
+    """The instruction sets that the compiled core may use here; where there is none, why, and what that costs."""
+    from elman.engine.extension import GAIN, native, why_not
 
     core = native()
-    return str(why_not()) if core is None else f"built; instruction sets: {', '.join(core.instruction_sets())}"
+    if core is None:
+        return (
+            f"{why_not()}. Elman runs without it, slower: the engine is {GAIN['torch']} as torch's kernels "
+            f"({', '.join(_CELLS)}), and {GAIN['eager']} as the definition, step by step in Python (all other "
+            "cells, and resets)"
+        )
+    return f"built; instruction sets: {', '.join(core.instruction_sets())}"
 
 
 def _backends() -> tuple[str, ...]:
@@ -102,8 +108,11 @@ def _backend(name: str) -> str:
     """Whether each built-in cell runs forward and backward on a backend; the reason where one does not."""
     import torch
 
+    from elman.engine.extension import native
     from elman.nn import Recurrent
 
+    if name == "native" and native() is None:
+        return "does not run: see native engine above"
     for cell in _CELLS:
         x = torch.ones(2, 3, 2, requires_grad=True)
         try:

@@ -64,14 +64,23 @@ def choose(
         if refusal is None:
             return chosen["native"]
         refusals.append(refusal)
+    missed = refusals == [native.absent()]
     if asked != "native":
         refusal = torch_kernels.refusal(cell, x, resets)
         if refusal is None:
-            return chosen["torch"]
+            return _missing(chosen["torch"]) if missed else chosen["torch"]
         refusals.append(refusal)
     if asked != "auto":
         raise ValueError(f"backend {asked!r} cannot run {cell!r} here: {refusals[0]}; use backend='auto'")
+    if missed:
+        return _missing(Choice("eager", refusals[-1]))
     return Choice("eager", refusals[-1] if torch_kernels.kernel(cell) else "; ".join(refusals))
+
+
+def _missing(choice: Choice) -> Choice:
+    """What runs where the engine would if it were there: what that costs, and what to do about it."""
+    gain = extension.GAIN[choice.backend]
+    return Choice(choice.backend, f"{choice.reason}; the native engine, {gain}, is {extension.why_not()}")
 
 
 def run(
@@ -83,9 +92,12 @@ def run(
 
     Raises:
         ValueError: as `choose`.
+        Misfit: a state or parameter is not of the format and device of x, or not of its shape in `spec`.
     """
     others = (*operands.state.values(), *operands.fresh.values(), *operands.params.values())
     choice = choose(cell, spec, operands.x, operands.resets, asked, others)
+    if choice.backend != "native":  # which looks itself
+        operands.check(spec)
     results = RUNS[choice.backend](cell, spec, operands, reverse)
     if choice.backend == "eager" and asked == "auto" and type(cell) not in _WARNED:
         _warn(cell, spec, choice)

@@ -16,10 +16,10 @@ from torch import Tensor
 
 from elman.cells import Cell, Spec
 from elman.engine import eager
-from elman.engine.operands import Operands
+from elman.engine.operands import Misfit, Operands, misfit
 from elman.engine.unit import (
     Compiled,
-    Misfit,
+    absent,
     compiled,
     memory_budget,
     refusal,
@@ -28,8 +28,8 @@ from elman.engine.unit import (
 )
 
 __all__ = [
-    "Misfit", "Network", "compiled", "memory_budget", "refusal", "run", "run_network", "set_memory_budget",
-    "untraceable",
+    "Misfit", "Network", "absent", "compiled", "memory_budget", "refusal", "run", "run_network",
+    "set_memory_budget", "untraceable",
 ]  # fmt: skip
 
 _BYTES = ctypes.c_uint8 * (1 << 46)  # of any length: `_tensor` says how much of it
@@ -159,19 +159,13 @@ def _check(
         raise Misfit(f"x has {x.shape[2]} numbers a step, the cell reads {network.units[0].spec.inputs}")
     for tensor, (name, shape) in zip(params, network.shapes, strict=True):
         if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_cpu:
-            raise _misfit(name, tensor, shape, x)
+            raise misfit(name, tensor, shape, x)
     if states is not None or fresh is not None:
         passes = len(network.units)
         for given, rows in ((states, (x.shape[0],)), (fresh, ())):
             for tensor, (name, width) in zip(given or (), network.widths, strict=False):
                 if tensor.dtype is not dtype or tensor.shape != (passes, *rows, width) or not tensor.is_cpu:
-                    raise _misfit(f"state {name}", tensor, (passes, *rows, width), x)
-
-
-def _misfit(name: str, tensor: Tensor, shape: Sequence[int], x: Tensor) -> Misfit:
-    wanted, got = (tuple(shape), x.dtype, x.device), (tuple(tensor.shape), tensor.dtype, tensor.device)
-    said = [", ".join(map(str, values)).replace("torch.", "") for values in (wanted, got)]
-    return Misfit(f"{name} must be {said[0]}, as x and the sizes are; got {said[1]}")
+                    raise misfit(f"state {name}", tensor, (passes, *rows, width), x)
 
 
 def _copy(tensor: Tensor, dtype: torch.dtype) -> Tensor:

@@ -12,6 +12,17 @@ from torch import Tensor
 from elman.cells import Spec
 
 
+class Misfit(ValueError):
+    """A tensor of another number format, device or shape than the run needs; the message names it."""
+
+
+def misfit(name: str, tensor: Tensor, shape: Sequence[int], x: Tensor) -> Misfit:
+    """The error for a tensor that is not of this shape or not of the format and device of x."""
+    wanted, got = (tuple(shape), x.dtype, x.device), (tuple(tensor.shape), tensor.dtype, tensor.device)
+    said = [", ".join(map(str, values)).replace("torch.", "") for values in (wanted, got)]
+    return Misfit(f"{name} must be {said[0]}, as x and the sizes are; got {said[1]}")
+
+
 @dataclass(frozen=True, eq=False)
 class Operands:
     """What a cell is run over; B rows, T steps.
@@ -31,6 +42,25 @@ class Operands:
     params: Mapping[str, Tensor]
     lengths: Tensor | None = None
     resets: Tensor | None = None
+
+    def check(self, spec: Spec) -> None:
+        """Refuses what does not fit: torch's kernels may read past the end of a tensor that is too small.
+
+        Raises:
+            Misfit: a state or parameter is not of the format and device of `x`, or not of its shape in `spec`.
+        """
+        x = self.x
+        if x.shape[2] != spec.inputs:
+            raise Misfit(f"x has {x.shape[2]} numbers a step, the cell reads {spec.inputs}")
+        expected: list[tuple[str, Tensor, tuple[int, ...]]] = [
+            (name, self.params[name], param.shape) for name, param in spec.params.items()
+        ]
+        for name, width in spec.states.items():
+            expected.append((f"state {name}", self.state[name], (x.shape[0], width)))
+            expected.append((f"fresh state {name}", self.fresh[name], (width,)))
+        for name, tensor, shape in expected:
+            if tensor.dtype is not x.dtype or tensor.shape != shape or tensor.device != x.device:
+                raise misfit(name, tensor, shape, x)
 
     def active(self) -> Tensor | None:
         """(B, T), true where a step belongs to its row; None when all do."""

@@ -94,18 +94,12 @@ def compiled(cell: Cell, spec: Spec) -> Compiled:
     return found
 
 
-class Misfit(ValueError):
-    """A tensor of another number format, device or shape than the run needs; the message names it."""
-
-
 def refusal(cell: Cell, spec: Spec, x: Tensor, others: Iterable[Tensor] = ()) -> str | None:
     """Why the engine cannot run this, or None when it can; `others` are the states and parameters."""
     if x.dtype is not torch.float32 and x.dtype is not torch.float64:
         return f"the native engine computes in float32 and float64, not in {x.dtype}".replace("torch.", "")
     if not x.is_cpu:
         return f"the native engine runs on the CPU, x is on {x.device}"
-    if native() is None:
-        return f"the native engine is {why_not()}"
     for tensor in (x, *others):
         if type(tensor) not in _KINDS or tensor.layout is not torch.strided:
             kind = type(tensor).__name__
@@ -114,7 +108,12 @@ def refusal(cell: Cell, spec: Spec, x: Tensor, others: Iterable[Tensor] = ()) ->
             )
     if x.is_neg():
         return "the native engine reads memory as it is, and x is a view that negates it"
-    return _observed() or untraceable(cell, spec)
+    return _observed() or absent() or untraceable(cell, spec)
+
+
+def absent() -> str | None:
+    """That the engine is not there, and what to do, or None where it is."""
+    return None if native() is not None else f"the native engine is {why_not()}"
 
 
 def _observed() -> str | None:

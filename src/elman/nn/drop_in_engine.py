@@ -81,7 +81,7 @@ def chosen(module: nn.RNNBase, x: Tensor, others: Sequence[Tensor] = ()) -> Choi
         return Choice("torch", "asked for by name" if named else "under autocast the formats are torch's")
     stack = _stack_of(module)
     choice = choose(stack.cell, stack.specs[0], x, asked=asked, others=others)
-    return choice if asked != "auto" or choice.backend == "native" else _KERNEL
+    return choice if asked != "auto" or choice.backend != "eager" else _KERNEL
 
 
 def _stack_of(module: nn.RNNBase, weights: Sequence[Tensor] = ()) -> Stack:
