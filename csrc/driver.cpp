@@ -11,6 +11,7 @@
 #include <random>
 #include <sstream>
 
+#include "arena.h"
 #include "sequence.h"
 
 using namespace elman;
@@ -41,8 +42,12 @@ struct Problem {
   Numbers<uint8_t> resets;
   Numbers<T> reserve;
 
+  static int width_of_x(const Program& f) {
+    return f.params[f.input_products.empty() ? 0 : f.matrices[f.input_products[0].matrix].param].columns;
+  }
+
   Problem(const Program& f, const Program* b, int64_t rows, int64_t steps, bool ragged, bool cut)
-      : forward(f), backward(b), rows(rows), steps(steps), inputs(f.params[f.before.empty() ? 0 : f.before[0].param].columns) {
+      : forward(f), backward(b), rows(rows), steps(steps), inputs(width_of_x(f)) {
     x = filled(rows * steps * inputs, 1);
     dy = filled(rows * steps * f.output, 1);
     y.resize(rows * steps * f.output);
@@ -97,7 +102,7 @@ struct Problem {
     const Reserve plan = backward ? plan_reserve(forward, i, sizeof(T), budget) : Reserve{};
     reserve.resize(plan.numbers + 16);
     void* aligned = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(reserve.data()) + 63) / 64 * 64);
-    run_forward<T>(forward, i, o, plan, backward ? aligned : nullptr, threads);
+    run_forward<T>({{forward, i, o, plan, backward ? aligned : nullptr}}, threads);
     if (!backward) return;
     Gradients g;
     g.dy = {dy.data() + row * steps * forward.output, steps * forward.output, forward.output};
@@ -106,7 +111,7 @@ struct Problem {
     for (auto& v : dparams) g.dparams.push_back(v.data());
     for (auto& v : dstates) g.dstates.push_back(v.data());
     for (auto& v : dfresh) g.dfresh.push_back(v.data());
-    run_backward<T>(forward, *backward, i, g, plan, aligned, threads);
+    run_backward<T>({{forward, *backward, i, g, plan, aligned}}, threads);
   }
 
   // As `compute`; every result in one list.
@@ -217,7 +222,7 @@ int main(int count, char** a) {
     std::fprintf(stderr, "elman_driver FOLDER, or FORWARD BACKWARD ROWS STEPS THREADS SECONDS\n");
     return 2;
   }
-  set_poison(true);
+  poison = true;
   int programs = 0;
   for (const auto& entry : std::filesystem::directory_iterator(a[1])) {
     const std::string path = entry.path().string(), end = "_forward.txt";

@@ -119,7 +119,7 @@ ELMAN_INLINE Vec<T> sigmoid(Vec<T> x) {
     return e / (e + C::sigmoid_scale);
   }
   const Vec<T> e = exp(x), s = e / (e + T(1));
-  return select(lt(e, T(0.5)), fnma(e, s, e), s);
+  return select(e < T(0.5), fnma(e, s, e), s);
 }
 
 // ((1 - z) / 2) / ((1 + z) / 2) for z = exp(-2 |x|), with the sign of x. Both halves come from q = (1 - exp(-2 r)) / 2,
@@ -131,7 +131,7 @@ ELMAN_INLINE Vec<T> tanh(Vec<T> x) {
   const Vec<T> n = fma(y, -2 * C::per_log2, Format<T>::magic) - Format<T>::magic;
   const Vec<T> r = fma(n, C::log2_half, y);  // one part of log 2 will do: the further n from 0, the less r matters
   const Vec<T> q = fnma(r * r, polynomial<-1>(r, C::expm1), r);
-  const Vec<T> power = scale_one(n);
+  const Vec<T> power = power_of_two(n);
   const Vec<T> over = fma(power, q, fnma(power, T(0.5), T(0.5))), under = fnma(power, q, fma(power, T(0.5), T(0.5)));
   return copy_sign(over / under, x);
 }
@@ -156,19 +156,19 @@ ELMAN_INLINE Vec<T> log(Vec<T> x) {
   const T infinity = T(__builtin_inff()), nan = T(__builtin_nanf(""));
   const Split<T> s = split(x);
   Vec<T> y = log_of(s.mantissa - T(1), s.exponent);
-  y = select(lt(x, infinity), y, x);
-  y = select(eq(x, T(0)), Vec<T>(-infinity), y);
-  return select(lt(x, T(0)), Vec<T>(nan), y);
+  y = select(x < infinity, y, x);
+  y = select(x == T(0), Vec<T>(-infinity), y);
+  return select(x < T(0), Vec<T>(nan), y);
 }
 
 // log(1 + exp(x)), and x for x > 20, as torch.nn.functional.softplus.
 template <class T>
 ELMAN_INLINE Vec<T> softplus(Vec<T> x) {
   const Vec<T> z = exp(-abs(x));  // log(1 + exp(x)) = max(x, 0) + log(1 + z)
-  const Mask<T> large = le(Vec<T>(T(0.5)), z);
+  const Mask<T> large = T(0.5) <= z;
   const Vec<T> f = select(large, (z - T(1)) * T(0.5), z);  // exact: 1 + z = (1 + f) 2^e
-  const Vec<T> y = at_least(x, T(0)) + log_of(f, to_real(large));
-  return select(lt(Vec<T>(T(20)), x), x, y);
+  const Vec<T> y = at_least(x, T(0)) + log_of(f, keep(large, Vec<T>(1)));
+  return select(T(20) < x, x, y);
 }
 
 // max(x, 0); NaN passes.

@@ -44,52 +44,40 @@ template <class T, int R, int V, bool Outer, int Lines = 0>
     for (int v = 0; v < V; ++v) column[v] = Vec<T>::load(b + k * bs + v * Vec<T>::lanes);
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const Vec<T> x = Vec<T>::splat(Outer ? a[k * as + r] : a[r * as + k]);
+      const Vec<T> x = Vec<T>(Outer ? a[k * as + r] : a[r * as + k]);
 #pragma GCC unroll 8
       for (int v = 0; v < V; ++v) acc[r][v] = fma(x, column[v], acc[r][v]);
     }
   }
 }
 
-template <class T, int R, int V>
-[[gnu::always_inline]] inline void clear(Sums<T, R, V>& acc) {
+// f(r, v) for r < R and v < V, unrolled: what is indexed by them stays in registers.
+template <int R, int V, class F>
+[[gnu::always_inline]] inline void each(F f) {
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) acc[r][v] = Vec<T>::zero();
-}
-
-template <class T, int R, int V>
-[[gnu::always_inline]] inline void load(const T* from, int64_t row, Sums<T, R, V>& acc) {
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) acc[r][v] = Vec<T>::load(from + r * row + v * Vec<T>::lanes);
+    for (int v = 0; v < V; ++v) f(r, v);
 }
 
 template <class T, int R, int V>
 [[gnu::always_inline]] inline void store(bool add, T* c, int64_t row, const Sums<T, R, V>& acc) {
-#pragma GCC unroll 8
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) {
-      T* at = c + r * row + v * Vec<T>::lanes;
-      (add ? Vec<T>::load(at) + acc[r][v] : acc[r][v]).store(at);
-    }
+  each<R, V>([&](int r, int v) {
+    T* at = c + r * row + v * Vec<T>::lanes;
+    (add ? Vec<T>::load(at) + acc[r][v] : acc[r][v]).store(at);
+  });
 }
 
 // Rows [row, row + R), columns [column, column + V vectors), one block of K, for J products at once (one row alone is bound by latency).
 template <class T, int R, int V, int J, int Lines>
 void tile(const Product<T>* p, int row, int column, int block, const T* ahead) {
-  Sums<T, R, V> acc[J];
+  Sums<T, R, V> acc[J] = {};
   const int from = block * kBlock, to = least(p[0].k, from + kBlock);
 #pragma GCC unroll 4
   for (int j = 0; j < J; ++j) {
-    if (block > 0 || p[j].add || !p[j].start) {
-      clear<T, R, V>(acc[j]);
-    } else {
-      load<T, R, V>(p[j].start + row * p[j].start_row + column, p[j].start_row, acc[j]);
-    }
+    if (block > 0 || p[j].add || !p[j].start) continue;
+    const T* start = p[j].start + row * p[j].start_row + column;
+    each<R, V>([&](int r, int v) { acc[j][r][v] = Vec<T>::load(start + r * p[j].start_row + v * Vec<T>::lanes); });
   }
   const int last = padded(p[0].k) - (tiles(p[0].k) - 1) * kTile, w = p[0].b_row;
   for (int k = from; k < to; k += kTile) {
@@ -115,39 +103,61 @@ void tile(const Product<T>* p, int row, int column, int block, const T* ahead) {
     store<T, R, V>(block > 0 || p[j].add, p[j].c + row * p[j].c_row + column, p[j].c_row, acc[j]);
 }
 
-template <class T>
-using Tile = void (*)(const Product<T>*, int, int, int, const T*);
-
-// By rows - 1.
-template <class T, int V, int Lines>
-constexpr Tile<T> kTiles[kRows] = {tile<T, 1, V, 1, Lines>, tile<T, 2, V, 1, Lines>, tile<T, 3, V, 1, Lines>,
-                                   tile<T, 4, V, 1, Lines>, tile<T, 5, V, 1, Lines>, tile<T, 6, V, 1, Lines>};
-
-template <class T>
-Tile<T> choose(int rows, int vectors, int lines) {
-  constexpr int V = kColumns;
-  if (vectors == V && lines > 0) return lines > 1 ? kTiles<T, V, 2>[rows - 1] : kTiles<T, V, 1>[rows - 1];
-  switch (vectors) {
-    case 1: return kTiles<T, 1, 0>[rows - 1];
-    case 2: return kTiles<T, 2, 0>[rows - 1];
-    case 3: return kTiles<T, least(3, V), 0>[rows - 1];
-    default: return kTiles<T, V, 0>[rows - 1];
+// Calls f<V>(column) for the groups of V vectors that make up w numbers.
+template <class T, class F>
+[[gnu::always_inline]] inline void each_group(int w, F f) {
+  constexpr int lanes = Vec<T>::lanes, most = kColumns;
+  for (int column = 0; column < w; column += most * lanes) {
+    switch ((w - column) / lanes) {
+      case 1: f.template operator()<1>(column); break;
+      case 2: f.template operator()<2>(column); break;
+      case 3: f.template operator()<least(3, most)>(column); break;
+      default: f.template operator()<most>(column);
+    }
   }
 }
 
-template <class T, int V>
-Tile<T> row_of(int products) {
-  return products == 4 ? tile<T, 1, V, 4, 0> : products == 2 ? tile<T, 1, V, 2, 0> : tile<T, 1, V, 1, 0>;
+// Calls f<R>(row, part) for parts of at most kRows rows, as equal as can be: no small one is left at the end.
+template <class F>
+[[gnu::always_inline]] inline void each_part(int rows, F f) {
+  static_assert(kRows == 6);
+  const int parts = (rows + kRows - 1) / kRows;
+  for (int part = 0, row = 0; part < parts; ++part) {
+    const int r = rows / parts + (part < rows % parts);
+    switch (r) {
+      case 1: f.template operator()<1>(row, part); break;
+      case 2: f.template operator()<2>(row, part); break;
+      case 3: f.template operator()<3>(row, part); break;
+      case 4: f.template operator()<4>(row, part); break;
+      case 5: f.template operator()<5>(row, part); break;
+      default: f.template operator()<6>(row, part);
+    }
+    row += r;
+  }
 }
 
+// One block of products p[0..n) that have one row, side by side.
 template <class T>
-Tile<T> choose_row(int products, int vectors) {
-  switch (vectors) {
-    case 1: return row_of<T, 1>(products);
-    case 2: return row_of<T, 2>(products);
-    case 3: return row_of<T, least(3, kColumns)>(products);
-    default: return row_of<T, kColumns>(products);
-  }
+void multiply_row(const Product<T>* p, int n, int block) {
+  each_group<T>(p->w, [&]<int V>(int column) {
+    const auto of = n == 4 ? tile<T, 1, V, 4, 0> : n == 2 ? tile<T, 1, V, 2, 0> : tile<T, 1, V, 1, 0>;
+    of(p, 0, column, block, nullptr);
+  });
+}
+
+// One block of a product of several rows. While its panel is multiplied by all of them, the next one, which lies behind it, comes nearer:
+// a part of it a tile.
+template <class T>
+void multiply_rows(const Product<T>& p, int block) {
+  const T* ahead = p.b + int64_t{least(p.k, (block + 1) * kBlock)} * p.b_row;
+  const int lines = p.rows <= 2 * kRows ? 2 : p.rows <= 4 * kRows ? 1 : 0, ahead_each = lines * kBlock * 64 / int{sizeof(T)};
+  each_group<T>(p.w, [&]<int V>(int column) {
+    each_part(p.rows, [&]<int R>(int row, int part) {
+      constexpr int most = V == kColumns ? 2 : 0;  // lines: narrow groups leave that to the wide ones
+      const auto of = lines >= 2 ? tile<T, R, V, 1, most> : lines == 1 ? tile<T, R, V, 1, most / 2> : tile<T, R, V, 1, 0>;
+      of(&p, row, column, block, ahead + part * ahead_each);
+    });
+  });
 }
 
 // How many of the products go side by side: up to four of one K.
@@ -160,72 +170,31 @@ int side_by_side(const Product<T>* p, int count) {
 
 template <class T>
 void product(const Product<T>* p, int count) {
-  constexpr int lanes = Vec<T>::lanes, group = kColumns * lanes;
-  const int rows = p->rows, w = p->w, parts = (rows + kRows - 1) / kRows;
   for (int n; count > 0; p += n, count -= n) {
     n = side_by_side(p, count);  // also what decides in which order blocks are added, whatever the rows
     for (int block = 0; block * kBlock < p->k; ++block) {
-      if (rows == 1) {
-        for (int column = 0; column < w; column += group)
-          choose_row<T>(n, least(kColumns, (w - column) / lanes))(p, 0, column, block, nullptr);
-        continue;
-      }
-      for (int j = 0; j < n; ++j) {
-        // While a block's panel is multiplied by all rows, the next one, which lies behind it, comes nearer: a part of it a tile.
-        const T* ahead = p[j].b + int64_t{least(p[j].k, (block + 1) * kBlock)} * p[j].b_row;
-        const int lines = parts <= 2 ? 2 : parts <= 4 ? 1 : 0, each = lines * kBlock * 64 / int{sizeof(T)};
-        for (int column = 0; column < w; column += group) {
-          const int vectors = least(kColumns, (w - column) / lanes);
-          for (int part = 0, row = 0; part < parts; ++part) {  // as equal as can be: no small tile is left at the end
-            const int r = rows / parts + (part < rows % parts);
-            choose<T>(r, vectors, lines)(p + j, row, column, block, ahead + part * each);
-            row += r;
-          }
-        }
-      }
+      if (p->rows == 1) multiply_row(p, n, block);
+      for (int j = 0; j < n && p->rows > 1; ++j) multiply_rows(p[j], block);
     }
   }
 }
 
 template <class T, int R, int V>
-void outer_tile(const T* a, int64_t as, const T* b, int w, int n, T* c) {
-  Sums<T, R, V> acc;
-  clear<T, R, V>(acc);
-  multiply<T, R, V, true>(a, as, b, w, n, acc);
+void outer_tile(const T* a, int64_t a_row, const T* b, int w, int n, T* c) {
+  Sums<T, R, V> acc = {};
+  multiply<T, R, V, true>(a, a_row, b, w, n, acc);
   store<T, R, V>(true, c, w, acc);
 }
 
 template <class T>
-using Outer = void (*)(const T*, int64_t, const T*, int, int, T*);
-
-template <class T, int V>
-constexpr Outer<T> kOuters[kRows] = {outer_tile<T, 1, V>, outer_tile<T, 2, V>, outer_tile<T, 3, V>,
-                                     outer_tile<T, 4, V>, outer_tile<T, 5, V>, outer_tile<T, 6, V>};
-
-template <class T>
-Outer<T> choose_outer(int rows, int vectors) {
-  switch (vectors) {
-    case 1: return kOuters<T, 1>[rows - 1];
-    case 2: return kOuters<T, 2>[rows - 1];
-    case 3: return kOuters<T, least(3, kColumns)>[rows - 1];
-    default: return kOuters<T, kColumns>[rows - 1];
-  }
-}
-
-template <class T>
 void outer(const T* a, int64_t a_row, const T* b, int w, int64_t k, int m, T* c) {
-  constexpr int lanes = Vec<T>::lanes, group = kColumns * lanes;
-  const int parts = (m + kRows - 1) / kRows;
   for (int64_t from = 0; from < k; from += kBlock) {
     const int n = static_cast<int>(least(int64_t{kBlock}, k - from));
-    for (int column = 0; column < w; column += group) {
-      const int vectors = least(kColumns, (w - column) / lanes);
-      for (int part = 0, row = 0; part < parts; ++part) {
-        const int r = m / parts + (part < m % parts);
-        choose_outer<T>(r, vectors)(a + from * a_row + row, a_row, b + from * w + column, w, n, c + int64_t{row} * w + column);
-        row += r;
-      }
-    }
+    each_group<T>(w, [&]<int V>(int column) {
+      each_part(m, [&]<int R>(int row, int) {
+        outer_tile<T, R, V>(a + from * a_row + row, a_row, b + from * w + column, w, n, c + int64_t{row} * w + column);
+      });
+    });
   }
 }
 
@@ -291,53 +260,30 @@ void pack(const T* weight, int columns, int rows, int used, int w, T* panel) {
   }
 }
 
+template <Op op, class V>
+ELMAN_INLINE V operation(V x, [[maybe_unused]] V y, [[maybe_unused]] V z) {
+  [[maybe_unused]] const V one = 1;
+#define ELMAN_RETURN_IF(NAME, MEANING) \
+  if constexpr (op == Op::NAME) return MEANING;
+  ELMAN_OPERATIONS(ELMAN_RETURN_IF)
+#undef ELMAN_RETURN_IF
+}
 
-template <class T, class F>
+template <class T, Op op>
 void pointwise(T* d, int64_t ds, const T* a, int64_t as, const T* b, int64_t bs, const T* c, int64_t cs, int rows, int n) {
   for (int r = 0; r < rows; ++r, d += ds, a += as, b += bs, c += cs) {
     // Operands are the target or apart from it, and an element is read before it is written.
 #pragma GCC ivdep
 #pragma GCC unroll 4
     for (int i = 0; i < n; i += Vec<T>::lanes)
-      F::of(Vec<T>::load(a + i), Vec<T>::load(b + i), Vec<T>::load(c + i)).store(d + i);
+      operation<op>(Vec<T>::load(a + i), Vec<T>::load(b + i), Vec<T>::load(c + i)).store(d + i);
   }
 }
-
-#define ELMAN_OPERATION(NAME, EXPRESSION)                                                                     \
-  struct NAME {                                                                                               \
-    template <class V>                                                                                        \
-    ELMAN_INLINE static V of([[maybe_unused]] V x, [[maybe_unused]] V y, [[maybe_unused]] V z) { return EXPRESSION; } \
-  }
-ELMAN_OPERATION(Add, x + y);
-ELMAN_OPERATION(Sub, x - y);
-ELMAN_OPERATION(Mul, x* y);
-ELMAN_OPERATION(Div, x / y);
-ELMAN_OPERATION(Neg, -x);
-ELMAN_OPERATION(Fma, fma(x, y, z));
-ELMAN_OPERATION(Fnma, fnma(x, y, z));
-ELMAN_OPERATION(Exp, exp(x));
-ELMAN_OPERATION(Log, log(x));
-ELMAN_OPERATION(Sqrt, sqrt(x));
-ELMAN_OPERATION(Rsqrt, rsqrt(x));
-ELMAN_OPERATION(Sigmoid, sigmoid(x));
-ELMAN_OPERATION(Tanh, tanh(x));
-ELMAN_OPERATION(Relu, relu(x));
-ELMAN_OPERATION(Softplus, softplus(x));
-ELMAN_OPERATION(Abs, abs(x));
-ELMAN_OPERATION(Max, max(x, y));
-ELMAN_OPERATION(Min, min(x, y));
-ELMAN_OPERATION(Lt, to_real(lt(x, y)));
-ELMAN_OPERATION(Le, to_real(le(x, y)));
-ELMAN_OPERATION(Eq, to_real(eq(x, y)));
-ELMAN_OPERATION(Where, select(eq(x, V::zero()), z, y));
-ELMAN_OPERATION(Normal, (x - y) * z);
-ELMAN_OPERATION(Copy, x);
-#undef ELMAN_OPERATION
 
 template <class T>
 void spread(T* d, int64_t ds, const T* a, int64_t as, const T*, int64_t, const T*, int64_t, int rows, int n) {
   for (int r = 0; r < rows; ++r)
-    for (int i = 0; i < n; i += Vec<T>::lanes) Vec<T>::splat(a[r * as]).store(d + r * ds + i);
+    for (int i = 0; i < n; i += Vec<T>::lanes) Vec<T>(a[r * as]).store(d + r * ds + i);
 }
 
 // Sum over tiles, in order, of the sum over the units of each: f(value) of the exact width, what lies beyond is not looked at.
@@ -379,8 +325,7 @@ template <class T>
 double exercise(int64_t times) {
   constexpr int w = kColumns * Vec<T>::lanes;
   alignas(64) static thread_local T a[kRows * kTile], b[kTile * w], c[kRows * w];
-  Sums<T, kRows, kColumns> acc;
-  clear<T, kRows, kColumns>(acc);
+  Sums<T, kRows, kColumns> acc = {};
   for (int64_t i = 0; i < times; ++i) multiply<T, kRows, kColumns, false>(a, kTile, b, w, kTile, acc);
   store<T, kRows, kColumns>(true, c, w, acc);
   return 2.0 * times * kRows * kTile * w;
@@ -396,32 +341,10 @@ constexpr Kernels<T> table() {
   k.pack = pack<T>;
   k.reduce = reduce<T>;
   k.exercise = exercise<T>;
-  const auto set = [&k](Op op, typename Kernels<T>::Pointwise f) { k.pointwise[static_cast<int>(op)] = f; };
-  set(Op::add, pointwise<T, Add>);
-  set(Op::sub, pointwise<T, Sub>);
-  set(Op::mul, pointwise<T, Mul>);
-  set(Op::div, pointwise<T, Div>);
-  set(Op::neg, pointwise<T, Neg>);
-  set(Op::fma, pointwise<T, Fma>);
-  set(Op::fnma, pointwise<T, Fnma>);
-  set(Op::exp, pointwise<T, Exp>);
-  set(Op::log, pointwise<T, Log>);
-  set(Op::sqrt, pointwise<T, Sqrt>);
-  set(Op::rsqrt, pointwise<T, Rsqrt>);
-  set(Op::sigmoid, pointwise<T, Sigmoid>);
-  set(Op::tanh, pointwise<T, Tanh>);
-  set(Op::relu, pointwise<T, Relu>);
-  set(Op::softplus, pointwise<T, Softplus>);
-  set(Op::abs, pointwise<T, Abs>);
-  set(Op::max, pointwise<T, Max>);
-  set(Op::min, pointwise<T, Min>);
-  set(Op::lt, pointwise<T, Lt>);
-  set(Op::le, pointwise<T, Le>);
-  set(Op::eq, pointwise<T, Eq>);
-  set(Op::where, pointwise<T, Where>);
-  set(Op::normal, pointwise<T, Normal>);
-  set(Op::copy, pointwise<T, Copy>);
-  set(Op::spread, spread<T>);
+#define ELMAN_SET(NAME, MEANING) k.pointwise[static_cast<int>(Op::NAME)] = pointwise<T, Op::NAME>;
+  ELMAN_OPERATIONS(ELMAN_SET)
+#undef ELMAN_SET
+  k.pointwise[static_cast<int>(Op::spread)] = spread<T>;
   return k;
 }
 

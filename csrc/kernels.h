@@ -45,12 +45,13 @@ struct Kernels {
   void (*reduce)(Reduction::Type type, const T* a, int64_t a_tile, int64_t a_row, int width, int rows, int step, double eps, T* out);
   // Multiply-adds of a resident tile, `times` times over; returns how many floating point operations that were.
   double (*exercise)(int64_t times);
-  const char* name;
 };
 
 namespace avx512 { template <class T> const Kernels<T>& kernels(); }
 namespace avx2 { template <class T> const Kernels<T>& kernels(); }
 namespace neon { template <class T> const Kernels<T>& kernels(); }
 namespace generic { template <class T> const Kernels<T>& kernels(); }
+
+template <class T> const Kernels<T>& kernels();  // of the instruction set in use
 
 }  // namespace elman

@@ -1,8 +1,8 @@
 #include "program.h"
 
 #include <algorithm>
-#include <array>
 #include <cstdlib>
+#include <iterator>
 #include <map>
 #include <sstream>
 #include <stdexcept>
@@ -10,9 +10,13 @@
 namespace elman {
 namespace {
 
-constexpr std::array<const char*, static_cast<size_t>(Op::count)> kOps = {
-    "add", "sub", "mul", "div", "neg", "fma", "fnma", "exp", "log", "sqrt", "rsqrt", "sigmoid", "tanh", "relu",
-    "softplus", "abs", "max", "min", "lt", "le", "eq", "where", "normal", "copy", "spread"};
+// What the text calls the values of Op, Kind, Out::Type and Reduction::Type, in their order.
+#define ELMAN_TEXT(NAME, MEANING) #NAME,
+constexpr const char* kOps[] = {ELMAN_OPERATIONS(ELMAN_TEXT)};
+#undef ELMAN_TEXT
+constexpr const char* kKinds[] = {"raw", "state", "vector", "const", "input", "local", "wide", "gradient", "saved", "after"};
+constexpr const char* kOuts[] = {"state", "y", "keep", "tap", "carry", "gate", "raw", "vector"};
+constexpr const char* kReductions[] = {"mean", "sum", "rstd"};
 
 // One line of the text as words, taken from left to right.
 class Words {
@@ -25,6 +29,11 @@ class Words {
     return w;
   }
   bool more() { return static_cast<bool>(stream_ >> std::ws) && !stream_.eof(); }
+  bool skip(char c) {
+    if (!more() || stream_.peek() != c) return false;
+    stream_.get();
+    return true;
+  }
   int integer() {
     const std::string w = word();
     char* end = nullptr;
@@ -39,10 +48,18 @@ class Words {
     if (*end != 0) fail("'" + w + "' is not a number");
     return v;
   }
-  std::vector<int> integers() {
-    std::vector<int> all;
-    while (more()) all.push_back(integer());
-    return all;
+  template <class Thing>
+  int index_in(const std::vector<Thing>& all, const char* what) {
+    const int i = integer();
+    if (i < 0 || i >= static_cast<int>(all.size())) fail(std::string("no such ") + what);
+    return i;
+  }
+  template <class Enum, size_t N>
+  Enum one_of(const char* const (&names)[N]) {
+    const std::string w = word();
+    const auto found = std::find(std::begin(names), std::end(names), w);
+    if (found == std::end(names)) fail("unknown word '" + w + "'");
+    return static_cast<Enum>(found - names);
   }
   [[noreturn]] void fail(const std::string& why) const {
     throw std::invalid_argument("step program, line " + std::to_string(number_) + ": " + why + ": " + line_);
@@ -78,31 +95,22 @@ class Parser {
   void statement(Words w) {
     const std::string what = w.word();
     if (what == "param") {
-      const std::string name = w.word();
-      const int rows = w.integer();
-      program_.params.push_back({name, rows, w.integer()});
+      program_.params.push_back({w.word(), w.integer(), w.integer()});
     } else if (what == "state") {
-      const std::string name = w.word();
-      const int width = w.integer();
-      program_.states.push_back({name, width, w.real()});
+      program_.states.push_back({w.word(), w.integer(), w.real()});
     } else if (what == "slot") {
       program_.slots.push_back(slot(w));
     } else if (what == "before") {
-      Before b{param(w), w.integer(), slot_index(w), {}};
-      b.start = w.integers();
-      program_.before.push_back(std::move(b));
+      before(w);
     } else if (what == "phase") {
       program_.phases.emplace_back();
     } else if (what == "product") {
       product(w);
     } else if (what == "product_t") {
-      product_t(w);
-    } else if (what == "mean" || what == "sum" || what == "rstd") {
-      using Type = Reduction::Type;
-      const Type type = what == "mean" ? Type::mean : what == "sum" ? Type::sum : Type::rstd;
-      const int source = slot_index(w), target = slot_index(w);
-      program_.phases.back().reductions.push_back({type, source, target, type == Type::rstd ? w.real() : 0.0});
-      program_.phases.back().whole = true;
+      const int p = param(w), target = slot_index(w);
+      add({.type = Piece::Type::product_t, .operand = target, .gates = gates(w, "from")}, p, width(target));
+    } else if (const auto r = std::find(std::begin(kReductions), std::end(kReductions), what); r != std::end(kReductions)) {
+      reduction(w, static_cast<Reduction::Type>(r - kReductions));
     } else if (what == "strip") {
       strip(w);
     } else if (what == "out") {
@@ -112,44 +120,46 @@ class Parser {
     }
   }
 
+  int slot_index(Words& w) { return w.index_in(program_.slots, "slot"); }
+  int param(Words& w) { return w.index_in(program_.params, "parameter"); }
+  int width(int slot) const { return program_.slots[slot].width; }
+  std::vector<int> slot_indices(Words& w) {
+    std::vector<int> all;
+    while (w.more()) all.push_back(slot_index(w));
+    return all;
+  }
+
   Slot slot(Words& w) {
-    static const std::map<std::string, Kind> kinds = {
-        {"raw", Kind::raw}, {"state", Kind::state}, {"vector", Kind::vector}, {"const", Kind::constant},
-        {"input", Kind::input}, {"local", Kind::local}, {"wide", Kind::wide}, {"gradient", Kind::gradient},
-        {"saved", Kind::saved}, {"after", Kind::after}};
-    const std::string name = w.word();
-    const auto found = kinds.find(name);
-    if (found == kinds.end()) w.fail("unknown kind of slot");
-    Slot s{.kind = found->second};
-    if (s.kind == Kind::constant) s.value = w.real();
-    if (s.kind == Kind::gradient) {
-      const std::string of = w.word();
-      s.index = of == "y" ? -1 : std::atoi(of.c_str());
-    } else if (s.kind == Kind::state || s.kind == Kind::vector || s.kind == Kind::saved || s.kind == Kind::after) {
-      s.index = w.integer();
+    Slot s{.kind = w.one_of<Kind>(kKinds)};
+    switch (s.kind) {
+      case Kind::constant: s.value = w.real(); break;
+      case Kind::vector:
+        s.index = param(w);
+        s.row = w.integer();
+        break;
+      case Kind::state:
+      case Kind::after: s.index = w.index_in(program_.states, "state"); break;
+      case Kind::saved: s.index = w.integer(); break;
+      case Kind::gradient: s.index = w.skip('y') ? -1 : w.index_in(program_.states, "state"); break;
+      default: break;
     }
-    if (s.kind == Kind::vector) s.row = w.integer();
     s.width = w.integer();
     if (s.width < 1) w.fail("a width is at least 1");
-    if (s.kind == Kind::vector && (s.index >= static_cast<int>(program_.params.size()) || s.index < 0))
-      w.fail("no such parameter");
-    if ((s.kind == Kind::state || s.kind == Kind::after || s.kind == Kind::gradient) &&
-        s.index >= static_cast<int>(program_.states.size()))
-      w.fail("no such state");
     return s;
   }
 
-  int slot_index(Words& w) {
-    const int i = w.integer();
-    if (i < 0 || i >= static_cast<int>(program_.slots.size())) w.fail("no such slot");
-    return i;
+  void before(Words& w) {
+    const int p = param(w), row = w.integer(), target = slot_index(w);
+    program_.input_products.push_back({target, static_cast<int>(program_.matrices.size()), slot_indices(w)});
+    program_.matrices.push_back({p, false, true, width(target), {row}, {program_.params[p].columns}});
   }
-  int param(Words& w) {
-    const int i = w.integer();
-    if (i < 0 || i >= static_cast<int>(program_.params.size())) w.fail("no such parameter");
-    return i;
+
+  void reduction(Words& w, Reduction::Type type) {
+    const int source = slot_index(w), target = slot_index(w);
+    program_.phases.back().reductions.push_back({type, source, target, type == Reduction::Type::rstd ? w.real() : 0.0});
+    program_.phases.back().whole = true;
+    program_.slots[source].whole = true;
   }
-  int width(int slot) const { return program_.slots[slot].width; }
 
   Pass& pass(int width) {
     auto& passes = program_.phases.back().passes;
@@ -158,74 +168,52 @@ class Parser {
   }
 
   void product(Words& w) {
-    const int p = param(w), source = slot_index(w), n = w.integer();
-    std::vector<Gate> gates;
-    for (int i = 0; i < n; ++i) {
-      Words g = next();
-      if (g.word() != "gate") g.fail("a gate is expected");
-      const int row = g.integer();
-      Gate gate{row, slot_index(g), {}};
-      gate.start = g.integers();
-      gates.push_back(std::move(gate));
+    const int p = param(w), source = slot_index(w);
+    std::vector<Gate> all = gates(w, "gate");
+    while (!all.empty()) {  // gates of one width are one piece
+      const int wide = width(all.front().slot);
+      const auto rest = std::stable_partition(all.begin(), all.end(), [&](const Gate& g) { return width(g.slot) == wide; });
+      add({.type = Piece::Type::product, .operand = source, .gates = {all.begin(), rest}}, p, wide);
+      all.erase(all.begin(), rest);
     }
-    while (!gates.empty()) {  // gates of one width are one piece
-      const int wide = width(gates.front().target);
-      Piece piece{.type = Piece::Type::product, .param = p, .operand = source};
-      Matrix m{p, false, wide, {}, {}};
-      std::vector<Gate> rest;
-      for (Gate& g : gates) {
-        if (width(g.target) != wide) {
-          rest.push_back(std::move(g));
-          continue;
-        }
-        m.rows.push_back(g.row);
-        m.depths.push_back(program_.params[p].columns);
-        piece.gates.push_back(std::move(g));
-      }
-      piece.packed = static_cast<int>(program_.matrices.size());
-      program_.matrices.push_back(std::move(m));
-      pass(wide).pieces.push_back(std::move(piece));
-      gates = std::move(rest);
-    }
-    program_.phases.back().whole = true;
   }
 
-  void product_t(Words& w) {
-    const int p = param(w), target = slot_index(w), n = w.integer();
-    Piece piece{.type = Piece::Type::product_t, .param = p, .operand = target};
-    Matrix m{p, true, width(target), {}, {}};
-    for (int i = 0; i < n; ++i) {
-      Words f = next();
-      if (f.word() != "from") f.fail("a source is expected");
-      const int row = f.integer(), source = slot_index(f);
-      m.rows.push_back(row);
-      m.depths.push_back(width(source));
-      piece.froms.push_back({row, source});
+  std::vector<Gate> gates(Words& w, const std::string& name) {
+    std::vector<Gate> all;
+    for (int n = w.integer(); n > 0; --n) {
+      Words g = next();
+      if (g.word() != name) g.fail("a " + name + " is expected");
+      all.push_back({g.integer(), slot_index(g), slot_indices(g)});
     }
-    piece.packed = static_cast<int>(program_.matrices.size());
+    return all;
+  }
+
+  void add(Piece piece, int param, int wide) {
+    const bool transposed = piece.type == Piece::Type::product_t;
+    Matrix m{param, transposed, false, wide};
+    for (const Gate& g : piece.gates) {
+      m.rows.push_back(g.row);
+      m.depths.push_back(transposed ? width(g.slot) : program_.params[param].columns);
+      program_.slots[transposed ? g.slot : piece.operand].whole = true;
+    }
+    piece.matrix = static_cast<int>(program_.matrices.size());
     program_.matrices.push_back(std::move(m));
-    pass(width(target)).pieces.push_back(std::move(piece));
+    pass(wide).pieces.push_back(std::move(piece));
     program_.phases.back().whole = true;
   }
 
   void strip(Words& w) {
-    const int wide = w.integer(), n = w.integer();
+    const int wide = w.integer();
     Piece piece{.type = Piece::Type::strip};
     std::map<int, int> spread;  // a value of width 1 -> its copy in every unit, made once a strip
-    for (int i = 0; i < n; ++i) {
+    for (int n = w.integer(); n > 0; --n) {
       Words l = next();
-      const std::string name = l.word();
-      const auto op = std::find_if(kOps.begin(), kOps.end(), [&](const char* o) { return name == o; });
-      if (op == kOps.end()) l.fail("unknown operation");
-      Line line{static_cast<Op>(op - kOps.begin()), slot_index(l)};
-      int* operands[] = {&line.a, &line.b, &line.c};
-      int count = 0;
-      while (l.more()) {
-        if (count == 3) l.fail("an operation has at most three operands");
-        *operands[count++] = slot_index(l);
-      }
+      Line line{l.one_of<Op>(kOps), slot_index(l), {}};
       if (width(line.target) != wide) l.fail("the target is not as wide as the strip");
-      for (int k = 0; k < count; ++k) *operands[k] = wide_enough(*operands[k], wide, piece, spread, l);
+      const std::vector<int> operands = slot_indices(l);
+      if (operands.empty() || operands.size() > 3) l.fail("an operation has one to three operands");
+      for (size_t k = 0; k < 3; ++k)
+        line.from[k] = k < operands.size() ? wide_enough(operands[k], wide, piece, spread, l) : line.from[0];
       spread.erase(line.target);
       piece.lines.push_back(line);
     }
@@ -236,24 +224,20 @@ class Parser {
     const Slot s = program_.slots[slot];
     if (s.width == wide || s.kind == Kind::constant || (s.kind == Kind::vector && s.width == 1)) return slot;
     if (s.width != 1) l.fail("an operand is neither as wide as the strip nor one number");
-    if (const auto found = spread.find(slot); found != spread.end()) return found->second;
-    const int copy = static_cast<int>(program_.slots.size());
-    program_.slots.push_back({.kind = Kind::local, .width = wide});
-    piece.lines.push_back({Op::spread, copy, slot});
-    spread[slot] = copy;
-    return copy;
+    const auto [found, is_new] = spread.try_emplace(slot, static_cast<int>(program_.slots.size()));
+    if (is_new) {
+      program_.slots.push_back({.kind = Kind::local, .width = wide});
+      piece.lines.push_back({Op::spread, found->second, {slot, slot, slot}});
+    }
+    return found->second;
   }
 
   void out(Words& w) {
     using Type = Out::Type;
-    static const std::map<std::string, Type> types = {
-        {"state", Type::state}, {"y", Type::y}, {"keep", Type::keep}, {"tap", Type::tap},
-        {"carry", Type::carry}, {"gate", Type::gate}, {"raw", Type::raw}, {"vector", Type::vector}};
-    const auto found = types.find(w.word());
-    if (found == types.end()) w.fail("unknown result");
-    Out o{.type = found->second};
-    if (o.type != Type::y && o.type != Type::raw) o.index = w.integer();
-    if (o.type == Type::gate || o.type == Type::vector) o.row = w.integer();
+    Out o{.type = w.one_of<Type>(kOuts)};
+    const bool of_parameter = o.type == Type::gate || o.type == Type::vector;
+    if (o.type != Type::y && o.type != Type::raw) o.index = of_parameter ? param(w) : w.integer();
+    if (of_parameter) o.row = w.integer();
     o.slot = slot_index(w);
     if (o.type == Type::gate) o.operand = w.integer();
     if (o.operand >= static_cast<int>(program_.slots.size())) w.fail("no such slot");
@@ -262,35 +246,41 @@ class Parser {
       if (o.index != static_cast<int>(program_.kept.size())) w.fail("kept arrays come in order");
       program_.kept.push_back(width(o.slot));
     }
+    if (o.type == Type::gate && o.operand < 0) {  // it has multiplied x: its part of the gradient of x
+      program_.input_products.push_back({o.slot, static_cast<int>(program_.matrices.size()), {}});
+      program_.matrices.push_back({o.index, true, true, program_.params[o.index].columns, {o.row}, {width(o.slot)}});
+    }
     program_.outs.push_back(o);
   }
 
   void finish() {
-    for (const Slot& s : program_.slots)
-      if (s.kind == Kind::raw) program_.inputs = s.width;
     int widest = 1;
     for (const Slot& s : program_.slots) widest = std::max(widest, s.width);
-    for (const Out& o : program_.outs)
-      if (width(o.slot) == 1 && widest > 1) program_.narrow_outputs = true;
+    for (const Out& o : program_.outs) program_.narrow_outputs |= width(o.slot) == 1 && widest > 1;
     auto& phases = program_.phases;
     std::erase_if(phases, [](const Phase& p) { return p.passes.empty() && p.reductions.empty(); });
-    for (Phase& phase : phases) {
-      program_.any_product |= phase.whole;
-      for (Pass& pass : phase.passes) touched(pass);
-    }
+    for (size_t i = 0; i < phases.size(); ++i)
+      for (size_t j = 0; j < phases[i].passes.size(); ++j) note_slots(static_cast<int>(i), static_cast<int>(j));
   }
 
-  static void touched(Pass& pass) {
+  void note_slots(int phase, int number) {
+    Pass& pass = program_.phases[phase].passes[number];
     std::vector<int>& all = pass.slots;
+    const auto made = [&](int slot) {
+      program_.slots[slot].phase = phase;
+      program_.slots[slot].pass = number;
+      all.push_back(slot);
+    };
     for (const Piece& piece : pass.pieces) {
+      if (piece.type == Piece::Type::product_t) made(piece.operand);
       for (const Gate& g : piece.gates) {
-        all.push_back(g.target);
+        if (piece.type == Piece::Type::product) made(g.slot);
         all.insert(all.end(), g.start.begin(), g.start.end());
       }
-      if (piece.type == Piece::Type::product_t) all.push_back(piece.operand);
-      for (const Line& l : piece.lines)
-        for (int s : {l.target, l.a, l.b, l.c})
-          if (s >= 0) all.push_back(s);
+      for (const Line& l : piece.lines) {
+        made(l.target);
+        all.insert(all.end(), std::begin(l.from), std::end(l.from));
+      }
     }
     std::sort(all.begin(), all.end());
     all.erase(std::unique(all.begin(), all.end()), all.end());

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <numeric>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,38 @@ constexpr int kBlock = 128;  // a sum over K is cut at multiples of this
   return left < kTile ? left : kTile;
 }
 
-enum class Op : uint8_t {
-  add, sub, mul, div, neg, fma, fnma, exp, log, sqrt, rsqrt, sigmoid, tanh, relu, softplus, abs, max, min,
-  lt, le, eq, where, normal, copy, spread, count
-};
+// The pointwise operations: the name in the text, and what it makes of operands x, y, z (kernels.cpp gives the words their meaning).
+#define ELMAN_OPERATIONS(OPERATION)       \
+  OPERATION(add, x + y)                   \
+  OPERATION(sub, x - y)                   \
+  OPERATION(mul, x * y)                   \
+  OPERATION(div, x / y)                   \
+  OPERATION(neg, -x)                      \
+  OPERATION(fma, fma(x, y, z))            \
+  OPERATION(fnma, fnma(x, y, z))          \
+  OPERATION(exp, exp(x))                  \
+  OPERATION(log, log(x))                  \
+  OPERATION(sqrt, sqrt(x))                \
+  OPERATION(rsqrt, rsqrt(x))              \
+  OPERATION(sigmoid, sigmoid(x))          \
+  OPERATION(tanh, tanh(x))                \
+  OPERATION(relu, relu(x))                \
+  OPERATION(softplus, softplus(x))        \
+  OPERATION(abs, abs(x))                  \
+  OPERATION(max, max(x, y))               \
+  OPERATION(min, min(x, y))               \
+  OPERATION(lt, keep(x < y, one))         \
+  OPERATION(le, keep(x <= y, one))        \
+  OPERATION(eq, keep(x == y, one))        \
+  OPERATION(where, select(x == 0, z, y))  \
+  OPERATION(normal, (x - y) * z)          \
+  OPERATION(copy, x)
 
+#define ELMAN_NAME(NAME, MEANING) NAME,
+enum class Op : uint8_t { ELMAN_OPERATIONS(ELMAN_NAME) spread, count };  // spread: one number to all units
+#undef ELMAN_NAME
+
+// In the order of their names in program.cpp.
 enum class Kind : uint8_t { raw, state, vector, constant, input, local, wide, gradient, saved, after };
 
 struct Slot {
@@ -32,26 +60,39 @@ struct Slot {
   int index = 0;  // of the state, parameter, kept array; gradient: the state, -1 for the output
   int row = 0;    // vector: its first row in the parameter
   int width = 1;
-  double value = 0;  // constant
+  double value = 0;           // constant
+  bool whole = false;         // a product or a reduction reads all its units
+  int phase = -1, pass = -1;  // where it is made, -1: nowhere
 };
 
 struct Param { std::string name; int rows, columns; };
 struct State { std::string name; int width; double initial; };
-struct Line { Op op; int target, a = -1, b = -1, c = -1; };
-struct Gate { int row, target; std::vector<int> start; };
-struct From { int row, source; };
+struct Line { Op op; int target, from[3]; };  // from: a second and third operand that are not there are the first
 
-// `before`: an input slot, for many steps at once: start + x W^T.
-struct Before { int param, row, target; std::vector<int> start; };
+// Some rows of a matrix, from `row` on. product: they make the slot; product_t: the slot multiplies them.
+struct Gate { int row, slot; std::vector<int> start; };
+
+// A weight matrix packed into panels [tile][part][K of the part][tile width].
+// Forward: the parts are the gates, K = columns. Backward: the parts are the sources, K = their widths; tiles run over the columns.
+struct Matrix {
+  int param;
+  bool transposed;  // backward
+  bool input;       // multiplies x, or gradients to give those of x
+  int width;        // of a target
+  std::vector<int> rows{}, depths{};  // first row and K of each part
+  int64_t depth() const { return std::accumulate(depths.begin(), depths.end(), int64_t{0}); }
+  int64_t size() const { return depth() * padded(width); }
+};
+
+// For many steps at once. Forward: slot = start + x W^T. Backward: the gradient of x += slot W.
+struct InputProduct { int slot, matrix; std::vector<int> start; };
 
 struct Piece {
   enum class Type : uint8_t { product, product_t, strip } type;
-  int param = -1;
-  int operand = -1;         // product: the source; product_t: the target
-  int packed = -1;          // which packed matrix of the program this product reads
-  std::vector<Gate> gates{};  // product
-  std::vector<From> froms{};  // product_t
-  std::vector<Line> lines{};  // strip
+  int operand = -1;          // product: the source; product_t: the target
+  int matrix = -1;           // what a product reads
+  std::vector<Gate> gates{};  // of a product
+  std::vector<Line> lines{};  // of a strip
 };
 
 struct Pass { int width; std::vector<Piece> pieces; std::vector<int> slots; };  // slots: those it touches
@@ -66,34 +107,18 @@ struct Out {
   int operand = -1;  // gate: a slot, -1 for x
 };
 
-// A weight matrix packed into panels [tile][part][K of the part][tile width].
-// Forward: the parts are the gates, K = columns. Backward: the parts are the sources, K = their widths; tiles run over the columns.
-struct Matrix {
-  int param;
-  bool transposed;  // backward
-  int width;        // of a target
-  std::vector<int> rows, depths;  // first row and K of each part
-  int64_t size() const {
-    int64_t k = 0;
-    for (int d : depths) k += d;
-    return k * padded(width);
-  }
-};
-
 struct Program {
   bool backward = false;
   std::vector<Param> params;
   std::vector<State> states;
   std::vector<Slot> slots;
-  std::vector<Before> before;
+  std::vector<InputProduct> input_products;
   std::vector<Phase> phases;
   std::vector<Out> outs;
   std::vector<Matrix> matrices;
-  int inputs = 0;              // width of x
-  int output = 0;              // width of y, 0 when the program has none
-  bool any_product = false;    // some phase reads an operand whole: units split over threads meet at barriers
-  bool narrow_outputs = false; // a width-1 value leaves the step beside wider ones: units cannot be split over threads
-  std::vector<int> kept;       // widths of the kept arrays
+  int output = 0;               // width of y, 0 when the program has none
+  bool narrow_outputs = false;  // a width-1 value leaves the step beside wider ones: units cannot be split over threads
+  std::vector<int> kept;        // widths of the kept arrays
 };
 
 // Throws std::invalid_argument naming the line that is not understood.

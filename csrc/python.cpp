@@ -19,7 +19,7 @@ namespace {
 // Takes whole numbers and addresses from a tuple, one after the other: far cheaper a call than named arguments.
 class Numbers {
  public:
-  explicit Numbers(const nb::tuple& all) : all_(all) {}
+  explicit Numbers(nb::tuple all) : all_(std::move(all)) {}
   int64_t number() {
     if (at_ >= PyTuple_GET_SIZE(all_.ptr())) throw nb::type_error("too few numbers");
     const int64_t v = PyLong_AsLongLong(PyTuple_GET_ITEM(all_.ptr(), at_++));
@@ -59,43 +59,62 @@ class Numbers {
   }
 
  private:
-  const nb::tuple& all_;
+  nb::tuple all_;
   Py_ssize_t at_ = 0;
 };
 
-void forward(const Program& program, bool wide, const nb::tuple& arguments) {
-  Numbers n(arguments);
-  const Inputs in = n.inputs(program);
-  Outputs out;
-  out.y = n.steps();
-  out.finals = n.addresses<void*>(program.states.size());
-  void* reserve = n.address();
-  const Reserve plan{0, n.number()};
-  const int threads = static_cast<int>(n.number());
+ForwardRun forward_run(const Program& program, Numbers n, int* threads) {
+  ForwardRun run{program, n.inputs(program), {}, {}, nullptr};
+  run.out.y = n.steps();
+  run.out.finals = n.addresses<void*>(program.states.size());
+  run.reserve = n.address();
+  run.plan.segment = n.number();
+  *threads = static_cast<int>(n.number());
+  run.in.packed = n.address();
   n.end();
-  const nb::gil_scoped_release release;
-  (wide ? run_forward<double> : run_forward<float>)(program, in, out, plan, reserve, threads);
+  return run;
 }
 
-void backward(const Program& first, const Program& second, bool wide, const nb::tuple& arguments) {
-  Numbers n(arguments);
-  const Inputs in = n.inputs(first);
-  Gradients g;
+BackwardRun backward_run(const Program& first, const Program& second, Numbers n, int* threads) {
+  BackwardRun run{first, second, n.inputs(first), {}, {}, nullptr};
+  Gradients& g = run.gradients;
   g.dy = n.steps();
   g.dfinals = n.addresses<const void*>(first.states.size());
   g.dx = n.steps();
   g.dparams = n.addresses<void*>(first.params.size());
   g.dstates = n.addresses<void*>(first.states.size());
   g.dfresh = n.addresses<void*>(first.states.size());
-  const void* reserve = n.address();
-  const Reserve plan{0, n.number()};
-  const int threads = static_cast<int>(n.number());
+  run.reserve = n.address();
+  run.plan.segment = n.number();
+  *threads = static_cast<int>(n.number());
   n.end();
-  const nb::gil_scoped_release release;
-  (wide ? run_backward<double> : run_backward<float>)(first, second, in, g, plan, reserve, threads);
+  return run;
 }
 
-// What a training run leaves for its backward run.
+void forward(const Program& program, bool wide, const nb::args& passes) {
+  std::vector<ForwardRun> runs;
+  int threads = 1;
+  for (const auto pass : passes) runs.push_back(forward_run(program, Numbers(nb::cast<nb::tuple>(pass)), &threads));
+  const nb::gil_scoped_release release;
+  (wide ? run_forward<double> : run_forward<float>)(runs, threads);
+}
+
+void backward(const Program& first, const Program& second, bool wide, const nb::args& passes) {
+  std::vector<BackwardRun> runs;
+  int threads = 1;
+  for (const auto pass : passes) runs.push_back(backward_run(first, second, Numbers(nb::cast<nb::tuple>(pass)), &threads));
+  const nb::gil_scoped_release release;
+  (wide ? run_backward<double> : run_backward<float>)(runs, threads);
+}
+
+void pack(const Program& program, bool wide, const nb::tuple& numbers, uintptr_t to) {
+  Numbers n(numbers);
+  const Inputs in = n.inputs(program);
+  n.end();
+  (wide ? pack_weights<double> : pack_weights<float>)(program, in, reinterpret_cast<void*>(to));
+}
+
+// What a training run leaves for its backward run, or packed weights.
 class Memory {
  public:
   explicit Memory(size_t bytes) : bytes_(std::max<size_t>(bytes, 1)), data_(take_memory(bytes_)) {}
@@ -133,13 +152,15 @@ NB_MODULE(_native, m) {
   nb::class_<Memory>(m, "Memory", "Memory(bytes): given back when the object goes.")
       .def(nb::init<size_t>())
       .def_prop_ro("address", &Memory::address);
-  m.def("forward", &forward, "forward(program, double, numbers): see Numbers in csrc/python.cpp for their order.");
-  m.def("backward", &backward, "backward(forward, backward, double, numbers)");
+  m.def("forward", &forward, "forward(program, double, numbers, ...): see Numbers in csrc/python.cpp for their order; passes given together run at once.");
+  m.def("backward", &backward, "backward(forward, backward, double, numbers, ...)");
+  m.def("packed_numbers", &packed_numbers, "packed_numbers(program): how many numbers its packed weights are.");
+  m.def("pack", &pack, "pack(program, double, numbers of the inputs, address): packs the weights into memory of the caller.");
   m.def("plan", &plan,
         "plan(forward, rows, steps, inputs, separate, item_bytes, budget_bytes) -> (numbers of the reserve, steps of a segment or 0)");
   m.def("instruction_sets", &instruction_sets, "Compiled in and supported by this processor, best first.");
   m.def("instructions", &instructions, "The instruction set in use.");
   m.def("set_instructions", &set_instructions, "Use another one of instruction_sets(), for tests.");
   m.def("peak", &peak, "peak(threads, seconds) -> floating point operations a second of a resident tile in single precision.");
-  m.def("set_poison", &set_poison, "Fill scratch memory with NaN before use, for tests.");
+  m.def("set_poison", [](bool on) { poison = on; }, "Fill scratch memory with NaN before use, for tests.");
 }

@@ -41,6 +41,11 @@ class Rows {
   int64_t source(int64_t row) const { return ragged() ? order_[row] : first_ + row; }
   int64_t length(int64_t row) const { return ragged() ? lengths_[row] : steps_; }
   int64_t time(int64_t row, int64_t p) const { return reverse_ ? length(row) - 1 - p : p; }
+  // The row of a position; p, any step not beyond its own, becomes its step.
+  int64_t row_at(int64_t position, int64_t& p) const {
+    while (position >= offset(p + 1)) ++p;
+    return position - offset(p);
+  }
   // Does a reset fall between step p - 1 and step p of this row?
   bool reset(const uint8_t* resets, int64_t row, int64_t p) const {
     const int64_t at = reverse_ ? length(row) - p : p;

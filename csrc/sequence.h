@@ -26,6 +26,7 @@ struct Inputs {
   std::vector<const void*> params;    // as the program lists them, [rows][columns]
   std::vector<const void*> states;    // before the first step, [rows][width]; null: fresh ones
   std::vector<const void*> fresh;     // what a reset puts in their place, [width]; null: the program's initial value
+  const void* packed = nullptr;       // forward runs: what `pack_weights` made of the parameters; null: made by the run
 };
 
 struct Outputs {
@@ -49,12 +50,33 @@ struct Reserve {
 
 Reserve plan_reserve(const Program& forward, const Inputs& in, int64_t item_bytes, int64_t budget_bytes);
 
-// Throws std::bad_alloc; nothing else. `reserve` null: an inference run. Type T is float or double.
+struct ForwardRun {
+  const Program& program;
+  Inputs in;
+  Outputs out;
+  Reserve plan;
+  void* reserve;  // null: inference
+};
+
+struct BackwardRun {
+  const Program &forward, &backward;
+  Inputs in;
+  Gradients gradients;
+  Reserve plan;
+  const void* reserve;
+};
+
+// Runs that have nothing to do with each other, such as two directions: at once where that is faster. Throw std::bad_alloc; nothing
+// else. Type T is float or double.
 template <class T>
-void run_forward(const Program& program, const Inputs& in, const Outputs& out, const Reserve& plan, void* reserve, int threads);
+void run_forward(const std::vector<ForwardRun>& runs, int threads);
 template <class T>
-void run_backward(const Program& forward, const Program& backward, const Inputs& in, const Gradients& gradients, const Reserve& plan,
-                  const void* reserve, int threads);
+void run_backward(const std::vector<BackwardRun>& runs, int threads);
+
+// The weights of a forward program as the core multiplies by them, for many short runs: `packed_numbers` numbers, 64-byte aligned.
+int64_t packed_numbers(const Program& program);
+template <class T>
+void pack_weights(const Program& program, const Inputs& in, void* to);
 
 // The kernels' instruction set on this processor; `set_instructions` takes one of `instruction_sets()`.
 std::vector<std::string> instruction_sets();
@@ -63,8 +85,5 @@ void set_instructions(const std::string& name);
 
 // Fused multiply-adds of a resident tile on `threads` threads at once: floating point operations a second.
 double peak(int threads, double seconds);
-
-// Tests fill every scratch array with NaN before it is used.
-void set_poison(bool on);
 
 }  // namespace elman

@@ -12,6 +12,7 @@ from elman.cells import Cell, get
 from elman.cells.lstm import ProjectedLSTM
 from elman.engine import Operands, eager, native
 from elman.engine.extension import native as extension
+from elman.nn import Recurrent
 from engine.agreement import Case
 from engine.more_cells import LayerNormLSTM
 from engine.native_runs import Results, assert_agree, assert_same_bits, given, results, same_bits, weights_of_loss
@@ -147,3 +148,19 @@ def of_rows(o: Operands, rows: list[int]) -> Operands:
 
 def of_steps(o: Operands, steps: slice) -> Operands:
     return replace(o, x=o.x[:, steps], resets=None if o.resets is None else o.resets[:, steps])
+
+
+@pytest.mark.parametrize("steps", [3, 400])
+@pytest.mark.parametrize("rows", [1, 5])
+def test_two_directions_at_once_give_the_bits_of_one_after_the_other(steps, rows):
+    torch.manual_seed(0)
+    layer = Recurrent("lstm", 20, 48, 2, bidirectional=True)
+    x = torch.randn(rows, steps, 20, requires_grad=True)
+    lengths = torch.randint(0, steps + 1, (rows,))
+    found = []
+    for threads in (2, 1):  # ends as all tests begin
+        torch.set_num_threads(threads)
+        y, final = layer(x, lengths=lengths)
+        gradients = torch.autograd.grad((y * y.cos()).sum() + final.c.sum(), [x, *layer.parameters()])
+        found.append([y, *final, *gradients])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

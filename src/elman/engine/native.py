@@ -28,8 +28,8 @@ from elman.engine.unit import (
 )
 
 __all__ = [
-    "Misfit", "Network", "absent", "compiled", "memory_budget", "refusal", "run", "run_network",
-    "set_memory_budget", "untraceable",
+    "Misfit", "Network", "absent", "compiled", "memory_budget", "pack_weights", "refusal", "run",
+    "run_network", "set_memory_budget", "untraceable",
 ]  # fmt: skip
 
 _BYTES = ctypes.c_uint8 * (1 << 46)  # of any length: `_tensor` says how much of it
@@ -83,6 +83,7 @@ def run_network(  # noqa: PLR0913 - what a run reads
     *,
     reverse: bool = False,
     y_wanted: bool = True,
+    packed: Sequence[Any] | None = None,
 ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
     """Runs all passes.
 
@@ -97,6 +98,7 @@ def run_network(  # noqa: PLR0913 - what a run reads
         reverse: whether a single pass runs from each row's own end.
         y_wanted: whether the outputs of the last layer are; they are made all the same where they are not the
             first state.
+        packed: from `pack_weights`, where the parameters have not changed since; nothing is differentiated then.
 
     Returns:
         The outputs, (B, T, directions * output), None where not wanted; the final states, each (passes, B, width).
@@ -114,13 +116,30 @@ def run_network(  # noqa: PLR0913 - what a run reads
     if not network.plain:
         params = network.with_derived(params)
     call = _Call(network, reverse, lengths, resets, y_wanted or not network.output_first, len(states), len(fresh))
-    if torch.is_grad_enabled():
+    if packed is not None:
+        call.packed = packed
+    elif torch.is_grad_enabled():
         leaves = (x, *states, *fresh, *params)
         if any(leaf.requires_grad for leaf in leaves):
             y, *final = _Run.apply(call, *leaves)  # type: ignore[no-untyped-call]
             return y, tuple(final)
     y, final, _ = call.forward((x, states, fresh, params), None)
     return y, tuple(final)
+
+
+def pack_weights(network: Network, params: Sequence[Tensor]) -> list[Any]:
+    """What every pass multiplies by, laid out once for many short runs of `run_network`."""
+    call = _Call(network, False, None, None, True, 0, 0)
+    wide = params[0].dtype is torch.float64
+    packed = []
+    for index, unit in enumerate(network.units):
+        x = params[0].new_empty((0, 0, unit.spec.inputs))
+        own = [p.contiguous() for p in (params if network.plain else network.with_derived(params))]
+        program = unit.inference
+        memory = unit.core.Memory(unit.core.packed_numbers(program) * params[0].element_size())
+        unit.core.pack(program, wide, tuple(call.inputs(index, x, (x, (), (), own))), memory.address)
+        packed.append(memory)
+    return packed
 
 
 def run(cell: Cell, spec: Spec, operands: Operands, reverse: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
@@ -234,6 +253,7 @@ class _Call:
     y_wanted: bool
     states: int
     fresh: int
+    packed: Sequence[Any] | None = None
 
     def split(self, leaves: Sequence[Any]) -> tuple[Any, Sequence[Any], Sequence[Any], Sequence[Any]]:
         """x, states, fresh states and parameters, or what belongs to them."""
@@ -276,33 +296,36 @@ class _Call:
         final = _empty_states(x, (passes, rows), network.widths)
         y: Tensor | None = None
         kept: list[tuple[Any, ...]] = []
-        for index, unit in enumerate(network.units):
-            direction = index % directions
-            if direction == 0:
-                x = x if y is None else y
-                last = index == passes - directions
-                y = _like_steps(x, directions * network.output) if self.y_wanted or not last else None
-            program, reserve, segment = unit.inference, 0, 0
+        for first in range(0, passes, directions):
+            unit = network.units[first]
+            x = x if y is None else y
+            last = first == passes - directions
+            y = _like_steps(x, directions * network.output) if self.y_wanted or not last else None
+            program, wanted, segment, size = unit.inference, None, 0, 0
             if needed is not None:
-                wanted = self.wanted(needed, index)
+                wanted = self.wanted(needed, first)
                 program = unit.differentiated(*wanted)[1]
                 separate = self.lengths is not None or self.resets is not None
                 numbers, segment = unit.core.plan(program, *x.shape, separate, x.element_size(), memory_budget())
                 size = numbers * x.element_size()
-                kept.append((wanted, segment, x, _tensor(unit.core.Memory(size), size)))
-                reserve = kept[-1][-1].data_ptr()
-            unit.core.forward(
-                program,
-                wide,
-                (
-                    *self.inputs(index, x, whole),
-                    *_steps(y, direction * network.output),
-                    *_parts(final, index),
-                    reserve,
-                    segment,
-                    threads,
-                ),
-            )
+            runs = []
+            for direction in range(directions):
+                index, reserve = first + direction, 0
+                if wanted is not None:
+                    kept.append((wanted, segment, x, _tensor(unit.core.Memory(size), size)))
+                    reserve = kept[-1][-1].data_ptr()
+                runs.append(
+                    (
+                        *self.inputs(index, x, whole),
+                        *_steps(y, direction * network.output),
+                        *_parts(final, index),
+                        reserve,
+                        segment,
+                        threads,
+                        0 if self.packed is None else self.packed[index].address,
+                    )
+                )
+            unit.core.forward(program, wide, *runs)
         return y, final, kept
 
     def wanted(self, needed: Sequence[bool], index: int) -> tuple[bool, bool, bool]:
@@ -333,31 +356,31 @@ class _Call:
         dfinal = [None if g is None else g.contiguous() for g in gradients[1:]]
         dy = None if gradients[0] is None else _plain(gradients[0])
         dx: Tensor | None = None
-        for index in reversed(range(passes)):
-            unit, direction = network.units[index], index % directions
-            wanted, segment, x, reserve = kept[index]
-            own = _like_steps(x, x.shape[-1]) if wanted[1] else None
-            _, first, second = unit.differentiated(*wanted)
-            unit.core.backward(
-                first,
-                second,
-                x.dtype is torch.float64,
+        for first in reversed(range(0, passes, directions)):
+            unit = network.units[first]
+            wanted, segment, x, _ = kept[first]
+            _, forward, backward = unit.differentiated(*wanted)
+            own = [_like_steps(x, x.shape[-1]) if wanted[1] else None for _ in range(directions)]
+            runs = [
                 (
                     *self.inputs(index, x, whole),
                     *_steps(dy, direction * network.output),
                     *_parts(dfinal, index),
-                    *_steps(own),
+                    *_steps(own[direction]),
                     *[0 if p is None else p.data_ptr() for p in dparams[network.spans[index]]],
                     *(_parts(dstates, index) if dstates else network.none),
                     *(_parts(dfresh, index) if dfresh else network.none),
-                    reserve.data_ptr(),
+                    kept[index][3].data_ptr(),
                     segment,
                     torch.get_num_threads(),
-                ),
-            )
-            dx = own if direction == directions - 1 or own is None or dx is None else own.add_(dx)
-            if direction == 0:
-                dy = dx
+                )
+                for direction, index in enumerate(range(first, first + directions))
+            ]
+            unit.core.backward(forward, backward, x.dtype is torch.float64, *runs)
+            dx, *others = own
+            for other in others:
+                dx = None if dx is None or other is None else dx.add_(other)
+            dy = dx
         found[0] = dx if needed[0] else None
         return found
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from elman import cells
 from elman.cells import Cell
-from elman.engine import NAMES, Choice, choose
+from elman.engine import NAMES, Choice, choose, pack_weights, run_network
 from elman.nn.pooling import last_step
 from elman.nn.stack import Stack, Variation, run
 
@@ -204,7 +204,20 @@ class Recurrent(nn.Module):
         weights = [weight.detach() for weight in self._weights()]
         names, state_type = tuple(self.stack.specs[0].states), self.state_type
 
+        packed: list[Any] | None = None
+
+        def run_natively(x: Tensor, state: Any) -> tuple[Tensor, Any]:
+            nonlocal packed
+            packed = pack_weights(self.stack.network, weights) if packed is None else packed
+            y, final = run_network(self.stack.network, x, weights, state, None, packed=packed)
+            return y, state_type(*final)  # type: ignore[return-value]
+
         def run_piece(x: Tensor, state: Any) -> tuple[Tensor, Any]:
+            if (
+                choose(self.cell, self.stack.specs[0], x, None, self.backend, (*weights, *state)).backend
+                == "native"
+            ):
+                return run_natively(x, state)
             y, final = run(
                 self.stack, weights, x, dict(zip(names, state, strict=True)), Variation(backend=self.backend)
             )
