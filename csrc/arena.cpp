@@ -9,14 +9,9 @@
 namespace elman {
 namespace {
 
-struct Piece {
-  void* data;
-  size_t bytes;
-};
-
 struct Pool {
   std::mutex lock;
-  std::vector<Piece> pieces;  // given back last lies last
+  std::vector<Memory> pieces;  // given back last lies last
   size_t bytes = 0;
 };
 
@@ -37,17 +32,17 @@ size_t round_up(size_t bytes) {
 
 }  // namespace
 
-void* take_memory(size_t& bytes) {
-  bytes = round_up(bytes);
+Memory take_memory(size_t bytes) {
+  bytes = round_up(std::max<size_t>(bytes, 1));
   {
     Pool& all = pool();
     const std::lock_guard<std::mutex> guard(all.lock);
     for (size_t i = all.pieces.size(); i-- > 0;)
       if (all.pieces[i].bytes == bytes) {
-        void* data = all.pieces[i].data;
+        const Memory found = all.pieces[i];
         all.pieces.erase(all.pieces.begin() + static_cast<ptrdiff_t>(i));
         all.bytes -= bytes;
-        return data;
+        return found;
       }
   }
   const bool huge = bytes >= kHuge;
@@ -56,14 +51,14 @@ void* take_memory(size_t& bytes) {
 #ifdef MADV_HUGEPAGE
   if (huge) madvise(data, bytes, MADV_HUGEPAGE);
 #endif
-  return data;
+  return {data, bytes};
 }
 
-void give_memory(void* data, size_t bytes) {
+void give_memory(Memory memory) {
   Pool& all = pool();
   const std::lock_guard<std::mutex> guard(all.lock);
-  all.pieces.push_back({data, bytes});
-  all.bytes += bytes;
+  all.pieces.push_back(memory);
+  all.bytes += memory.bytes;
   while (all.bytes > kMost) {
     all.bytes -= all.pieces.front().bytes;
     std::free(all.pieces.front().data);

@@ -9,9 +9,12 @@
 namespace elman {
 
 // Memory that runs give back and take again, on huge pages where it is large: fresh pages cost more than small runs do.
-// Throws std::bad_alloc. `bytes` becomes what was taken, and is what is given back.
-void* take_memory(size_t& bytes);
-void give_memory(void* data, size_t bytes);
+struct Memory {
+  void* data;
+  size_t bytes;  // at least those asked for
+};
+Memory take_memory(size_t bytes);  // throws std::bad_alloc
+void give_memory(Memory memory);
 
 inline bool poison = false;  // tests: memory starts as NaN
 
@@ -22,7 +25,7 @@ class Arena {
   Arena(const Arena&) = delete;
   Arena& operator=(const Arena&) = delete;
   ~Arena() {
-    for (const Block& b : blocks_) give_memory(b.data, b.bytes);
+    for (const Memory& b : blocks_) give_memory(b);
   }
 
   template <class T>
@@ -34,16 +37,11 @@ class Arena {
   }
 
  private:
-  struct Block {
-    void* data;
-    size_t bytes;
-  };
   static constexpr size_t kSmall = size_t{32} << 10, kShared = size_t{128} << 10;
 
   void* block(size_t bytes) {
-    void* data = take_memory(bytes);
-    blocks_.push_back({data, bytes});
-    return data;
+    blocks_.push_back(take_memory(bytes));
+    return blocks_.back().data;
   }
   void* small(size_t bytes) {
     if (left_ < bytes) {
@@ -56,7 +54,7 @@ class Arena {
     return data;
   }
 
-  std::vector<Block> blocks_;
+  std::vector<Memory> blocks_;
   char* next_ = nullptr;
   size_t left_ = 0;
 };

@@ -30,9 +30,8 @@ struct Store {  // a result that is copied from its slot when its tile is done
 };
 
 template <class T>
-struct Bound {  // a pass and the results that are copied when it is done; without work where those are leaves
+struct Bound {  // a pass and the results that are copied when it is done
   const Pass* pass;
-  int width;
   std::vector<Store<T>> stores;
 };
 
@@ -59,10 +58,6 @@ struct Column {  // a gradient that is a sum over positions; sum null: not wante
   int width;
   T* sum;
 };
-
-inline bool lies_in_positions(const Slot& s) {
-  return s.kind == Kind::state || s.kind == Kind::after || s.kind == Kind::saved || s.kind == Kind::raw;
-}
 
 template <class T>
 class Binding {
@@ -94,7 +89,8 @@ class Binding {
         after.push_back(before.back().flipped());
       }
     }
-    for (size_t k = 0; k < states.size(); ++k) fresh.push_back(fresh_state(k));
+    for (size_t k = 0; k < states.size(); ++k)
+      fresh.push_back(filled(padded(states[k].width), states[k].initial, call_.in.fresh[k], states[k].width));
     x = by_chunk(call_.in.inputs);
     bind(first);
     place_results(first);
@@ -119,6 +115,7 @@ class Binding {
       const int width = call_.forward.states[k].width;
       const bool wanted = call_.in.resets && call_.gradients->dfresh[k];
       resets.push_back({wanted ? by_chunk(width) : Place<T>{}, width, wanted ? arena.take<T>(padded(width)) : nullptr});
+      if (wanted) columns.push_back(resets.back());
     }
   }
 
@@ -147,7 +144,7 @@ class Binding {
   std::vector<const T*> fresh;                 // by state, padded: what a reset puts in its place
   std::vector<bool> silent;                    // states to which the backward step passes nothing
   std::vector<Weight<T>> weights;
-  std::vector<Column<T>> columns, resets;      // resets: by state
+  std::vector<Column<T>> columns, resets;      // resets: by state, those wanted also among the columns
 
  private:
   Place<T> by_chunk(int width) {
@@ -173,11 +170,11 @@ class Binding {
     for (int width : p.kept) kept_.push_back(next(width, positions));
   }
 
-  const T* fresh_state(size_t k) {
-    const State& s = call_.forward.states[k];
-    T* v = arena.take<T>(padded(s.width));
-    std::fill(v, v + padded(s.width), static_cast<T>(s.initial));
-    if (k < call_.in.fresh.size() && call_.in.fresh[k]) std::memcpy(v, call_.in.fresh[k], s.width * sizeof(T));
+  // `numbers` of them: the first `count` are those at `from`, the others `value`.
+  T* filled(int numbers, double value, const void* from = nullptr, int count = 0) {
+    T* v = arena.take<T>(numbers);
+    std::fill(v, v + numbers, static_cast<T>(value));
+    if (from) std::memcpy(v, from, count * sizeof(T));
     return v;
   }
 
@@ -185,7 +182,7 @@ class Binding {
     for (const Slot& s : stage.program->slots) stage.places.push_back(place(stage, s));
     for (const Phase& phase : stage.program->phases) {
       stage.passes.emplace_back();
-      for (const Pass& pass : phase.passes) stage.passes.back().push_back({&pass, pass.width, {}});
+      for (const Pass& pass : phase.passes) stage.passes.back().push_back({&pass, {}});
     }
   }
 
@@ -196,7 +193,7 @@ class Binding {
       case Kind::after: return after[s.index];
       case Kind::saved: return kept_[s.index];
       case Kind::vector: return vector(s);
-      case Kind::constant: return constant(static_cast<T>(s.value));
+      case Kind::constant: return {.how = How::vector, .array = {filled(kTile, s.value), 0}};
       case Kind::wide: return in_turn(s.width);
       case Kind::input: return by_chunk(s.width);
       case Kind::gradient:
@@ -209,16 +206,8 @@ class Binding {
 
   Place<T> vector(const Slot& s) {
     const T* from = static_cast<const T*>(call_.in.params[s.index]) + s.row;
-    if (s.width == 1) return constant(*from);
-    T* v = arena.take<T>(padded(s.width));
-    std::fill(std::copy(from, from + s.width, v), v + padded(s.width), T{0});
-    return {.how = How::vector, .array = {v, 1}};
-  }
-
-  Place<T> constant(T value) {
-    T* v = arena.take<T>(kTile);
-    std::fill(v, v + kTile, value);
-    return {.how = How::vector, .array = {v, 0}};
+    if (s.width == 1) return {.how = How::vector, .array = {filled(kTile, *from), 0}};
+    return {.how = How::vector, .array = {filled(padded(s.width), 0, from, s.width), 1}};
   }
 
   // Each result of the step is made where it is wanted; a second destination, or a leaf, is copied when its tile is done.
@@ -228,11 +217,11 @@ class Binding {
     for (const Store<T>& s : wanted_results(p)) {
       const Slot& slot = p.slots[s.slot];
       if (!s.output && (s.place.how == How::none || s.place.array.data == stage.places[s.slot].array.data)) continue;
-      if (slot.phase >= 0 && !s.output && !housed[s.slot]) {
+      if (slot.made && !s.output && !housed[s.slot]) {
         stage.places[s.slot] = s.place;
         housed[s.slot] = true;
       } else {
-        (slot.phase >= 0 ? stage.passes[slot.phase][slot.pass] : last_pass(stage, slot.width)).stores.push_back(s);
+        stage.passes[slot.phase][slot.pass].stores.push_back(s);
       }
     }
   }
@@ -243,7 +232,7 @@ class Binding {
       const bool output = o.type == Out::Type::y;
       if (output && (!call_.out || !call_.out->y.data)) continue;
       wanted.push_back({o.slot, destination(o), output});
-      if (o.type == Out::Type::gate && o.operand >= 0 && !lies_in_positions(p.slots[o.operand]))
+      if (o.type == Out::Type::gate && o.operand >= 0 && !p.slots[o.operand].kept())
         wanted.push_back({o.operand, stash(o.operand), false});
     }
     std::stable_partition(wanted.begin(), wanted.end(), [](const Store<T>& s) { return !s.output; });
@@ -261,14 +250,6 @@ class Binding {
     }
   }
 
-  // A pass of this width at the very end, made where there is none.
-  static Bound<T>& last_pass(Stage<T>& stage, int width) {
-    if (stage.passes.empty()) stage.passes.emplace_back();
-    auto& passes = stage.passes.back();
-    if (passes.empty() || passes.back().width != width) passes.push_back({nullptr, width, {}});
-    return passes.back();
-  }
-
   // Memory of a chunk for what is summed over positions, or multiplied, once the chunk's steps are done.
   Place<T> stash(int slot) {
     if (stashes[slot].how == How::none) stashes[slot] = by_chunk(call_.backward->slots[slot].width);
@@ -278,7 +259,7 @@ class Binding {
   Weight<T> weight(const Out& o) {
     const Program& p = *call_.backward;
     const int rows = p.slots[o.slot].width, columns = p.params[o.index].columns;
-    const Place<T> operand = o.operand < 0 ? x : lies_in_positions(p.slots[o.operand]) ? second.places[o.operand] : stash(o.operand);
+    const Place<T> operand = o.operand < 0 ? x : p.slots[o.operand].kept() ? second.places[o.operand] : stash(o.operand);
     return {&o, stash(o.slot), operand, arena.take<T>(int64_t{rows} * padded(columns)), rows, columns};
   }
 

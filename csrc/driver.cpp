@@ -43,7 +43,7 @@ struct Problem {
   Numbers<T> reserve;
 
   static int width_of_x(const Program& f) {
-    return f.params[f.input_products.empty() ? 0 : f.matrices[f.input_products[0].matrix].param].columns;
+    return f.params[f.input_products.empty() ? 0 : f.matrices[f.input_products[0][0].matrix].param].columns;
   }
 
   Problem(const Program& f, const Program* b, int64_t rows, int64_t steps, bool ragged, bool cut)

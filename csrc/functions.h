@@ -32,8 +32,10 @@ struct Constants<float> {
   static constexpr float sigmoid_scale = 1.5f;
   static constexpr float sigmoid[] = {0x1.8p+0f,      0x1.8p+0f,      0x1.7ffffcp-1f, 0x1.fffedep-3f,
                                       0x1.00032ep-4f, 0x1.9b54a2p-7f, 0x1.0f4b56p-9f};
-  // ((exp(2 r) - 1) / 2 - r) / r^2, |r| <= log(2) / 4
-  static constexpr float expm1[] = {0x1.fffffep-1f, 0x1.5554b4p-1f, 0x1.5556f6p-2f, 0x1.122536p-3f, 0x1.6b97d8p-5f};
+  // (tanh(x) / x - 1) / x^2 by powers of x^2, |x| <= tanh_small
+  static constexpr float tanh_small = 0.8f;
+  static constexpr float tanh[] = {-0x1.55553ep-2f, 0x1.110b58p-3f,  -0x1.b92b2ep-5f,
+                                   0x1.5d160cp-6f,  -0x1.e5e520p-8f, 0x1.a00852p-10f};
   // (log(1 + f) - f + f^2 / 2) / f^3, 0.75 <= 1 + f < 1.5
   static constexpr float log[] = {0x1.5555a4p-2f, -0x1.00004ap-2f, 0x1.99699ep-3f, -0x1.54ed96p-3f,
                                   0x1.28807ap-3f, -0x1.0d98f4p-3f, 0x1.acf4d2p-4f, -0x1.71e394p-5f};
@@ -47,44 +49,28 @@ struct Constants<double> {
   static constexpr double log2_half = 0x1.62e42fefa39efp-2;
   static constexpr double exp_low = -747, exp_high = 710;
   static constexpr double sigmoid_high = 40, tanh_high = 20;
-  static constexpr double exp[] = {0x1p+0,
-                                   0x1p+0,
-                                   0x1.000000000000ap-1,
-                                   0x1.555555555550cp-3,
-                                   0x1.555555555079ep-5,
-                                   0x1.1111111124722p-7,
-                                   0x1.6c16c18438f77p-10,
-                                   0x1.a01a013806d76p-13,
-                                   0x1.a0199a0d6a3fcp-16,
-                                   0x1.71df0cf5e25f8p-19,
-                                   0x1.28ad5e9dcb4e8p-22,
-                                   0x1.ad9f0b71e7732p-26};
+  static constexpr double exp[] = {0x1p+0, 0x1p+0, 0x1.000000000000ap-1, 0x1.555555555550cp-3,
+                                   0x1.555555555079ep-5, 0x1.1111111124722p-7, 0x1.6c16c18438f77p-10, 0x1.a01a013806d76p-13,
+                                   0x1.a0199a0d6a3fcp-16, 0x1.71df0cf5e25f8p-19, 0x1.28ad5e9dcb4e8p-22, 0x1.ad9f0b71e7732p-26};
   static constexpr double sigmoid_scale = 1;
   static constexpr const double (&sigmoid)[12] = exp;
-  static constexpr double expm1[] = {0x1p+0,
-                                     0x1.5555555555559p-1,
-                                     0x1.5555555555559p-2,
-                                     0x1.111111110f70bp-3,
-                                     0x1.6c16c16c16871p-5,
-                                     0x1.a01a01af9bd61p-7,
-                                     0x1.a01a019e244d0p-9,
-                                     0x1.71ddf93a419edp-11,
-                                     0x1.27e4f937c2f5fp-13,
-                                     0x1.af5d038d59dedp-16,
-                                     0x1.1f38036f4d8e5p-18};
+  // ((exp(2 r) - 1) / 2 - r) / r^2, |r| <= log(2) / 4
+  static constexpr double expm1[] = {0x1p+0, 0x1.5555555555559p-1, 0x1.5555555555559p-2, 0x1.111111110f70bp-3,
+                                     0x1.6c16c16c16871p-5, 0x1.a01a01af9bd61p-7, 0x1.a01a019e244d0p-9, 0x1.71ddf93a419edp-11,
+                                     0x1.27e4f937c2f5fp-13, 0x1.af5d038d59dedp-16, 0x1.1f38036f4d8e5p-18};
   // (2 atanh(s) / s - 2) / s^2 by powers of s^2, s = f / (2 + f)
-  static constexpr double log[] = {0x1.555555555554fp-1, 0x1.999999999c175p-2, 0x1.24924921e4c28p-2,
-                                   0x1.c71c748f334eep-3, 0x1.745c4b02bf946p-3, 0x1.3b35bb35152b8p-3,
-                                   0x1.0dcbfb31daabdp-3, 0x1.1b7ebd98e56e8p-3};
+  static constexpr double log[] = {0x1.555555555554fp-1, 0x1.999999999c175p-2, 0x1.24924921e4c28p-2, 0x1.c71c748f334eep-3,
+                                   0x1.745c4b02bf946p-3, 0x1.3b35bb35152b8p-3, 0x1.0dcbfb31daabdp-3, 0x1.1b7ebd98e56e8p-3};
 };
 
-// The sum of c[k] (Sign x)^k.
-template <int Sign = 1, class T, int N>
+// The sum of c[k] (Scale x)^k.
+template <int Scale = 1, class T, int N>
 ELMAN_INLINE Vec<T> polynomial(Vec<T> x, const T (&c)[N]) {
-  const auto coefficient = [&](int k) { return Sign < 0 && k % 2 ? -c[k] : c[k]; };
-  Vec<T> y = coefficient(N - 1);
+  T power[N] = {1};
+  for (int k = 1; k < N; ++k) power[k] = power[k - 1] * Scale;
+  Vec<T> y = c[N - 1] * power[N - 1];
 #pragma GCC unroll 16
-  for (int k = N - 2; k >= 0; --k) y = fma(y, x, coefficient(k));
+  for (int k = N - 2; k >= 0; --k) y = fma(y, x, c[k] * power[k]);
   return y;
 }
 
@@ -122,18 +108,25 @@ ELMAN_INLINE Vec<T> sigmoid(Vec<T> x) {
   return select(e < T(0.5), fnma(e, s, e), s);
 }
 
-// ((1 - z) / 2) / ((1 + z) / 2) for z = exp(-2 |x|), with the sign of x. Both halves come from q = (1 - exp(-2 r)) / 2,
-// which does not cancel: z = 2^n (1 - 2 q).
+// Float: x + x^3 P(x^2) where |x| is small; else 1 - 2 / (exp(2 |x|) + 1), in which an error of the quotient counts little.
+// Double, where P would be long: (1 - z) / 2 over (1 + z) / 2 for z = exp(-2 |x|), both from q = (1 - exp(-2 r)) / 2, which
+// does not cancel: z = 2^n (1 - 2 q).
 template <class T>
 ELMAN_INLINE Vec<T> tanh(Vec<T> x) {
   using C = Constants<T>;
+  constexpr T sign = sizeof(T) == 4 ? 1 : -1;  // exp(2 y) or exp(-2 y) is 2^n times exp(2 r) or exp(-2 r)
   const Vec<T> y = at_most(abs(x), C::tanh_high);
-  const Vec<T> n = fma(y, -2 * C::per_log2, Format<T>::magic) - Format<T>::magic;
-  const Vec<T> r = fma(n, C::log2_half, y);  // one part of log 2 will do: the further n from 0, the less r matters
-  const Vec<T> q = fnma(r * r, polynomial<-1>(r, C::expm1), r);
-  const Vec<T> power = power_of_two(n);
-  const Vec<T> over = fma(power, q, fnma(power, T(0.5), T(0.5))), under = fnma(power, q, fma(power, T(0.5), T(0.5)));
-  return copy_sign(over / under, x);
+  const Vec<T> biased_n = fma(y, sign * 2 * C::per_log2, Format<T>::biased), power = power_of_two(biased_n);
+  // One part of log 2 will do: the further n from 0, the less r matters.
+  const Vec<T> r = fma(biased_n - Format<T>::biased, -sign * C::log2_half, y);
+  if constexpr (sizeof(T) == 4) {
+    const Vec<T> large = T(1) - T(2) / fma(power, polynomial<2>(r, C::exp), T(1));
+    const Vec<T> z = y * y, small = fma(y * z, polynomial(z, C::tanh), y);
+    return copy_sign(select(y < C::tanh_small, small, large), x);
+  } else {
+    const Vec<T> q = fnma(r * r, polynomial<-1>(r, C::expm1), r), half = power * T(0.5);
+    return copy_sign(fma(power, q, T(0.5) - half) / fnma(power, q, T(0.5) + half), x);
+  }
 }
 
 // log((1 + f) 2^e) for 0.75 <= 1 + f < 1.5.

@@ -261,7 +261,8 @@ void vectors() {
     check(keep(a == b, one)[i] == 0 && keep(a == a, one)[i] == 1 && keep(~(a == a), one)[i] == 0, "eq", i);
     check(select(a < T(0.3), a, -b)[i] == (p[i] < T(0.3) ? p[i] : -p[i + 1]), "select", i);
     check(keep(a < T(0.3), b)[i] == (p[i] < T(0.3) ? p[i + 1] : T(0)), "keep", i);
-    check(copy_sign(a, -b)[i] == -p[i] && copy_sign(a, b)[i] == p[i] && power_of_two(V(T(i)))[i] == std::ldexp(T(1), i),
+    check(copy_sign(a, -b)[i] == -p[i] && copy_sign(a, b)[i] == p[i] &&
+              power_of_two(V(T(i) + Format<T>::biased))[i] == std::ldexp(T(1), i),
           "sign", i);
   }
   a.store(q);

@@ -24,21 +24,15 @@ constexpr int kColumns = 2;  // 16 registers
 template <class T, int R, int V>
 using Sums = Vec<T>[R][V];
 
-// Fetches `Lines` cache lines for each value of k from `ahead` on: the panel that is next.
-template <class T, int Lines>
-[[gnu::always_inline]] inline void fetch(const T* ahead, int k) {
-  constexpr int line = 64 / sizeof(T);
-#pragma GCC unroll 4
-  for (int i = 0; i < Lines; ++i) __builtin_prefetch(ahead + (k * Lines + i) * line, 0, 2);
-}
-
-// acc += a[r] b over n values of k. Rows: a holds a row's k one after the other, rows `as` apart. Outer: k's are `as` apart, rows side by side.
+// acc += a[r] b over n values of k, while `Lines` cache lines for each come nearer from `ahead` on: the panel that is next.
+// Rows: a holds a row's k one after the other, rows `as` apart. Outer: k's are `as` apart, rows side by side.
 template <class T, int R, int V, bool Outer, int Lines = 0>
 [[gnu::always_inline]] inline void multiply(const T* a, int64_t as, const T* b, int64_t bs, int n, Sums<T, R, V>& acc,
                                             const T* ahead = nullptr) {
 #pragma GCC unroll 4
   for (int k = 0; k < n; ++k) {
-    fetch<T, Lines>(ahead, k);
+#pragma GCC unroll 4
+    for (int i = 0; i < Lines; ++i) __builtin_prefetch(ahead + (k * Lines + i) * (64 / int{sizeof(T)}), 0, 2);
     Vec<T> column[V];
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) column[v] = Vec<T>::load(b + k * bs + v * Vec<T>::lanes);
@@ -73,22 +67,20 @@ template <class T, int R, int V, int J, int Lines>
 void tile(const Product<T>* p, int row, int column, int block, const T* ahead) {
   Sums<T, R, V> acc[J] = {};
   const int from = block * kBlock, to = least(p[0].k, from + kBlock);
-#pragma GCC unroll 4
-  for (int j = 0; j < J; ++j) {
-    if (block > 0 || p[j].add || !p[j].start) continue;
+  each<J, 1>([&](int j, int) {
+    if (block > 0 || p[j].add || !p[j].start) return;
     const T* start = p[j].start + row * p[j].start_row + column;
     each<R, V>([&](int r, int v) { acc[j][r][v] = Vec<T>::load(start + r * p[j].start_row + v * Vec<T>::lanes); });
-  }
+  });
   const int last = padded(p[0].k) - (tiles(p[0].k) - 1) * kTile, w = p[0].b_row;
   for (int k = from; k < to; k += kTile) {
     const int n = least(kTile, to - k);
     const int64_t stride = int64_t{p[0].a_step} * (k / kTile == tiles(p[0].k) - 1 ? last : kTile);
     const T *a[J], *b[J];
-#pragma GCC unroll 4
-    for (int j = 0; j < J; ++j) {
+    each<J, 1>([&](int j, int) {
       a[j] = p[j].a + k / kTile * p[j].a_tile + (p[j].a_row + row * p[j].a_step) * (stride / p[0].a_step);
       b[j] = p[j].b + int64_t{k} * w + column;
-    }
+    });
     if constexpr (J == 1) {
       multiply<T, R, V, false, Lines>(a[0], stride, b[0], w, n, acc[0], ahead + (k - from) * (Lines * 64 / int{sizeof(T)}));
     } else {
@@ -98,40 +90,34 @@ void tile(const Product<T>* p, int row, int column, int block, const T* ahead) {
         for (int j = 0; j < J; ++j) multiply<T, R, V, false>(a[j] + i, stride, b[j] + int64_t{i} * w, w, 1, acc[j]);
     }
   }
-#pragma GCC unroll 4
-  for (int j = 0; j < J; ++j)
+  each<J, 1>([&](int j, int) {
     store<T, R, V>(block > 0 || p[j].add, p[j].c + row * p[j].c_row + column, p[j].c_row, acc[j]);
+  });
+}
+
+// Calls f<N>() for N = n, which is at most `Most`.
+template <int Most, class F>
+[[gnu::always_inline]] inline void with_constant(int n, F f) {
+  if constexpr (Most > 1)
+    if (n < Most) return with_constant<Most - 1>(n, f);
+  f.template operator()<Most>();
 }
 
 // Calls f<V>(column) for the groups of V vectors that make up w numbers.
 template <class T, class F>
 [[gnu::always_inline]] inline void each_group(int w, F f) {
-  constexpr int lanes = Vec<T>::lanes, most = kColumns;
-  for (int column = 0; column < w; column += most * lanes) {
-    switch ((w - column) / lanes) {
-      case 1: f.template operator()<1>(column); break;
-      case 2: f.template operator()<2>(column); break;
-      case 3: f.template operator()<least(3, most)>(column); break;
-      default: f.template operator()<most>(column);
-    }
-  }
+  constexpr int lanes = Vec<T>::lanes;
+  for (int column = 0; column < w; column += kColumns * lanes)
+    with_constant<kColumns>(least(kColumns, (w - column) / lanes), [&]<int V>() { f.template operator()<V>(column); });
 }
 
 // Calls f<R>(row, part) for parts of at most kRows rows, as equal as can be: no small one is left at the end.
 template <class F>
 [[gnu::always_inline]] inline void each_part(int rows, F f) {
-  static_assert(kRows == 6);
   const int parts = (rows + kRows - 1) / kRows;
   for (int part = 0, row = 0; part < parts; ++part) {
     const int r = rows / parts + (part < rows % parts);
-    switch (r) {
-      case 1: f.template operator()<1>(row, part); break;
-      case 2: f.template operator()<2>(row, part); break;
-      case 3: f.template operator()<3>(row, part); break;
-      case 4: f.template operator()<4>(row, part); break;
-      case 5: f.template operator()<5>(row, part); break;
-      default: f.template operator()<6>(row, part);
-    }
+    with_constant<kRows>(r, [&]<int R>() { f.template operator()<R>(row, part); });
     row += r;
   }
 }
@@ -333,14 +319,8 @@ double exercise(int64_t times) {
 
 template <class T>
 constexpr Kernels<T> table() {
-  Kernels<T> k{};
-  k.product = product<T>;
-  k.outer = outer<T>;
-  k.column_sum = column_sum<T>;
-  k.pack_transposed = pack_transposed<T>;
-  k.pack = pack<T>;
-  k.reduce = reduce<T>;
-  k.exercise = exercise<T>;
+  Kernels<T> k{.product = product<T>, .outer = outer<T>, .column_sum = column_sum<T>, .pack_transposed = pack_transposed<T>,
+               .pack = pack<T>, .pointwise = {}, .reduce = reduce<T>, .exercise = exercise<T>};
 #define ELMAN_SET(NAME, MEANING) k.pointwise[static_cast<int>(Op::NAME)] = pointwise<T, Op::NAME>;
   ELMAN_OPERATIONS(ELMAN_SET)
 #undef ELMAN_SET

@@ -94,30 +94,18 @@ class Parser {
 
   void statement(Words w) {
     const std::string what = w.word();
-    if (what == "param") {
-      program_.params.push_back({w.word(), w.integer(), w.integer()});
-    } else if (what == "state") {
-      program_.states.push_back({w.word(), w.integer(), w.real()});
-    } else if (what == "slot") {
-      program_.slots.push_back(slot(w));
-    } else if (what == "before") {
-      before(w);
-    } else if (what == "phase") {
-      program_.phases.emplace_back();
-    } else if (what == "product") {
-      product(w);
-    } else if (what == "product_t") {
-      const int p = param(w), target = slot_index(w);
-      add({.type = Piece::Type::product_t, .operand = target, .gates = gates(w, "from")}, p, width(target));
-    } else if (const auto r = std::find(std::begin(kReductions), std::end(kReductions), what); r != std::end(kReductions)) {
-      reduction(w, static_cast<Reduction::Type>(r - kReductions));
-    } else if (what == "strip") {
-      strip(w);
-    } else if (what == "out") {
-      out(w);
-    } else {
-      w.fail("unknown statement '" + what + "'");
-    }
+    if (what == "param") return program_.params.push_back({w.word(), w.integer(), w.integer()});
+    if (what == "state") return program_.states.push_back({w.word(), w.integer(), w.real()});
+    if (what == "slot") return program_.slots.push_back(slot(w));
+    if (what == "before") return before(w);
+    if (what == "phase") return program_.phases.push_back({});
+    if (what == "product") return product(w);
+    if (what == "product_t") return product_t(w);
+    if (what == "strip") return strip(w);
+    if (what == "out") return out(w);
+    for (size_t i = 0; i < std::size(kReductions); ++i)
+      if (what == kReductions[i]) return reduction(w, static_cast<Reduction::Type>(i));
+    w.fail("unknown statement '" + what + "'");
   }
 
   int slot_index(Words& w) { return w.index_in(program_.slots, "slot"); }
@@ -150,8 +138,14 @@ class Parser {
 
   void before(Words& w) {
     const int p = param(w), row = w.integer(), target = slot_index(w);
-    program_.input_products.push_back({target, static_cast<int>(program_.matrices.size()), slot_indices(w)});
+    InputProduct product{target, static_cast<int>(program_.matrices.size()), slot_indices(w)};
     program_.matrices.push_back({p, false, true, width(target), {row}, {program_.params[p].columns}});
+    auto& groups = program_.input_products;
+    const bool joins = !groups.empty() && std::none_of(groups.back().begin(), groups.back().end(), [&](const InputProduct& other) {
+      return width(other.slot) != width(target) || std::count(product.start.begin(), product.start.end(), other.slot);
+    });
+    if (!joins) groups.emplace_back();
+    groups.back().push_back(std::move(product));
   }
 
   void reduction(Words& w, Reduction::Type type) {
@@ -176,6 +170,11 @@ class Parser {
       add({.type = Piece::Type::product, .operand = source, .gates = {all.begin(), rest}}, p, wide);
       all.erase(all.begin(), rest);
     }
+  }
+
+  void product_t(Words& w) {
+    const int p = param(w), target = slot_index(w);
+    add({.type = Piece::Type::product_t, .operand = target, .gates = gates(w, "from")}, p, width(target));
   }
 
   std::vector<Gate> gates(Words& w, const std::string& name) {
@@ -247,7 +246,8 @@ class Parser {
       program_.kept.push_back(width(o.slot));
     }
     if (o.type == Type::gate && o.operand < 0) {  // it has multiplied x: its part of the gradient of x
-      program_.input_products.push_back({o.slot, static_cast<int>(program_.matrices.size()), {}});
+      program_.input_products.resize(1);
+      program_.input_products[0].push_back({o.slot, static_cast<int>(program_.matrices.size()), {}});
       program_.matrices.push_back({o.index, true, true, program_.params[o.index].columns, {o.row}, {width(o.slot)}});
     }
     program_.outs.push_back(o);
@@ -261,14 +261,30 @@ class Parser {
     std::erase_if(phases, [](const Phase& p) { return p.passes.empty() && p.reductions.empty(); });
     for (size_t i = 0; i < phases.size(); ++i)
       for (size_t j = 0; j < phases[i].passes.size(); ++j) note_slots(static_cast<int>(i), static_cast<int>(j));
+    if (phases.empty()) phases.emplace_back();
+    for (const Out& o : program_.outs) {
+      copy_leaf(o.slot);
+      if (o.operand >= 0 && !program_.slots[o.operand].kept()) copy_leaf(o.operand);
+    }
+  }
+
+  // A leaf among the results is copied by a pass of its width at the very end.
+  void copy_leaf(int slot) {
+    Slot& s = program_.slots[slot];
+    if (s.made) return;
+    pass(s.width);
+    s.phase = static_cast<int>(program_.phases.size()) - 1;
+    s.pass = static_cast<int>(program_.phases.back().passes.size()) - 1;
   }
 
   void note_slots(int phase, int number) {
     Pass& pass = program_.phases[phase].passes[number];
     std::vector<int>& all = pass.slots;
     const auto made = [&](int slot) {
-      program_.slots[slot].phase = phase;
-      program_.slots[slot].pass = number;
+      Slot& s = program_.slots[slot];
+      s.made = true;
+      s.phase = phase;
+      s.pass = number;
       all.push_back(slot);
     };
     for (const Piece& piece : pass.pieces) {

@@ -22,31 +22,12 @@ constexpr int kBlock = 128;  // a sum over K is cut at multiples of this
 }
 
 // The pointwise operations: the name in the text, and what it makes of operands x, y, z (kernels.cpp gives the words their meaning).
-#define ELMAN_OPERATIONS(OPERATION)       \
-  OPERATION(add, x + y)                   \
-  OPERATION(sub, x - y)                   \
-  OPERATION(mul, x * y)                   \
-  OPERATION(div, x / y)                   \
-  OPERATION(neg, -x)                      \
-  OPERATION(fma, fma(x, y, z))            \
-  OPERATION(fnma, fnma(x, y, z))          \
-  OPERATION(exp, exp(x))                  \
-  OPERATION(log, log(x))                  \
-  OPERATION(sqrt, sqrt(x))                \
-  OPERATION(rsqrt, rsqrt(x))              \
-  OPERATION(sigmoid, sigmoid(x))          \
-  OPERATION(tanh, tanh(x))                \
-  OPERATION(relu, relu(x))                \
-  OPERATION(softplus, softplus(x))        \
-  OPERATION(abs, abs(x))                  \
-  OPERATION(max, max(x, y))               \
-  OPERATION(min, min(x, y))               \
-  OPERATION(lt, keep(x < y, one))         \
-  OPERATION(le, keep(x <= y, one))        \
-  OPERATION(eq, keep(x == y, one))        \
-  OPERATION(where, select(x == 0, z, y))  \
-  OPERATION(normal, (x - y) * z)          \
-  OPERATION(copy, x)
+#define ELMAN_OPERATIONS(OP)                                                                               \
+  OP(add, x + y) OP(sub, x - y) OP(mul, x * y) OP(div, x / y) OP(neg, -x) OP(fma, fma(x, y, z)) OP(fnma, fnma(x, y, z)) \
+  OP(exp, exp(x)) OP(log, log(x)) OP(sqrt, sqrt(x)) OP(rsqrt, rsqrt(x)) OP(sigmoid, sigmoid(x)) OP(tanh, tanh(x))       \
+  OP(relu, relu(x)) OP(softplus, softplus(x)) OP(abs, abs(x)) OP(max, max(x, y)) OP(min, min(x, y))                     \
+  OP(lt, keep(x < y, one)) OP(le, keep(x <= y, one)) OP(eq, keep(x == y, one)) OP(where, select(x == 0, z, y))          \
+  OP(normal, (x - y) * z) OP(copy, x)
 
 #define ELMAN_NAME(NAME, MEANING) NAME,
 enum class Op : uint8_t { ELMAN_OPERATIONS(ELMAN_NAME) spread, count };  // spread: one number to all units
@@ -62,7 +43,11 @@ struct Slot {
   int width = 1;
   double value = 0;           // constant
   bool whole = false;         // a product or a reduction reads all its units
-  int phase = -1, pass = -1;  // where it is made, -1: nowhere
+  bool made = false;          // by the step; else it is a leaf
+  int phase = -1, pass = -1;  // where it is made, or copied, when it is a leaf among the results
+
+  // An array over positions holds it anyway.
+  bool kept() const { return kind == Kind::state || kind == Kind::after || kind == Kind::saved || kind == Kind::raw; }
 };
 
 struct Param { std::string name; int rows, columns; };
@@ -112,7 +97,7 @@ struct Program {
   std::vector<Param> params;
   std::vector<State> states;
   std::vector<Slot> slots;
-  std::vector<InputProduct> input_products;
+  std::vector<std::vector<InputProduct>> input_products;  // in groups: of one width, none reads what another makes
   std::vector<Phase> phases;
   std::vector<Out> outs;
   std::vector<Matrix> matrices;

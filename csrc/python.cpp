@@ -4,8 +4,6 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
-#include <algorithm>
-
 #include "arena.h"
 #include "program.h"
 #include "sequence.h"
@@ -27,13 +25,7 @@ class Numbers {
     return v;
   }
   void* address() { return reinterpret_cast<void*>(number()); }
-  Steps steps() {
-    Steps s;
-    s.data = address();
-    s.row = number();
-    s.step = number();
-    return s;
-  }
+  Steps steps() { return {address(), number(), number()}; }
   template <class P>
   std::vector<P> addresses(size_t count) {
     std::vector<P> found(count);
@@ -41,18 +33,16 @@ class Numbers {
     return found;
   }
   Inputs inputs(const Program& p) {
-    Inputs in;
-    in.rows = number();
-    in.steps = number();
-    in.reverse = number() != 0;
-    in.lengths = static_cast<const int64_t*>(address());
-    in.resets = static_cast<const uint8_t*>(address());
-    in.x = steps();
-    in.inputs = static_cast<int>(number());
-    in.params = addresses<const void*>(p.params.size());
-    in.states = addresses<const void*>(p.states.size());
-    in.fresh = addresses<const void*>(p.states.size());
-    return in;
+    return {.rows = number(),
+            .steps = number(),
+            .reverse = number() != 0,
+            .lengths = static_cast<const int64_t*>(address()),
+            .resets = static_cast<const uint8_t*>(address()),
+            .x = steps(),
+            .inputs = static_cast<int>(number()),
+            .params = addresses<const void*>(p.params.size()),
+            .states = addresses<const void*>(p.states.size()),
+            .fresh = addresses<const void*>(p.states.size())};
   }
   void end() const {
     if (at_ != PyTuple_GET_SIZE(all_.ptr())) throw nb::type_error("too many numbers");
@@ -115,27 +105,22 @@ void pack(const Program& program, bool wide, const nb::tuple& numbers, uintptr_t
 }
 
 // What a training run leaves for its backward run, or packed weights.
-class Memory {
+class KeptMemory {
  public:
-  explicit Memory(size_t bytes) : bytes_(std::max<size_t>(bytes, 1)), data_(take_memory(bytes_)) {}
-  Memory(const Memory&) = delete;
-  Memory& operator=(const Memory&) = delete;
-  ~Memory() { give_memory(data_, bytes_); }
-  uintptr_t address() const { return reinterpret_cast<uintptr_t>(data_); }
+  explicit KeptMemory(size_t bytes) : memory_(take_memory(bytes)) {}
+  KeptMemory(const KeptMemory&) = delete;
+  KeptMemory& operator=(const KeptMemory&) = delete;
+  ~KeptMemory() { give_memory(memory_); }
+  uintptr_t address() const { return reinterpret_cast<uintptr_t>(memory_.data); }
 
  private:
-  size_t bytes_;
-  void* data_;
+  const Memory memory_;
 };
 
 std::pair<int64_t, int64_t> plan(const Program& program, int64_t rows, int64_t steps, int inputs, bool separate, int item_bytes,
                                  int64_t budget_bytes) {
-  Inputs in;
-  in.rows = rows;
-  in.steps = steps;
-  in.inputs = inputs;
-  const uint8_t some = 0;
-  if (separate) in.resets = &some;  // only that there are some matters here
+  const uint8_t some = 0;  // only that there are resets matters here
+  const Inputs in{.rows = rows, .steps = steps, .resets = separate ? &some : nullptr, .x = {}, .inputs = inputs, .params = {}, .states = {}, .fresh = {}};
   const Reserve r = plan_reserve(program, in, item_bytes, budget_bytes);
   return {r.numbers, r.segment};
 }
@@ -149,9 +134,9 @@ NB_MODULE(_native, m) {
   nb::class_<Program>(m, "Program", "A parsed step program.").def("__init__", [](Program* at, const std::string& text) {
     new (at) Program(parse(text));
   });
-  nb::class_<Memory>(m, "Memory", "Memory(bytes): given back when the object goes.")
+  nb::class_<KeptMemory>(m, "Memory", "Memory(bytes): given back when the object goes.")
       .def(nb::init<size_t>())
-      .def_prop_ro("address", &Memory::address);
+      .def_prop_ro("address", &KeptMemory::address);
   m.def("forward", &forward, "forward(program, double, numbers, ...): see Numbers in csrc/python.cpp for their order; passes given together run at once.");
   m.def("backward", &backward, "backward(forward, backward, double, numbers, ...)");
   m.def("packed_numbers", &packed_numbers, "packed_numbers(program): how many numbers its packed weights are.");

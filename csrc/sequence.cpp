@@ -20,54 +20,9 @@ struct Span {  // rows of a step: first, first + step, ...
   int step;
 };
 
-template <class T>
-struct Frame {  // the slots of a pass, for the block at hand
-  std::vector<T*> pointers;         // by slot
-  std::vector<int64_t> strides;     // numbers from row to row
-  std::vector<int> fixed, moving;   // slots that are the same at every step, and the others
-  int64_t where = -1;               // the tile and part of it for which `fixed` are resolved
-};
-
-template <class T>
-struct Worker {  // what a thread has for itself
-  int index = 0, size = 1;
-  T* scratch = nullptr;                           // locals: [local][row of the block][kTile]
-  T* vectors = nullptr;                           // sums of vectors that products start from: [product][kTile]
-  int64_t chunk_origin = 0, segment_origin = 0;   // positions
-  std::vector<Place<T>> places[2];                // by stage and slot
-  std::vector<std::vector<Frame<T>>> frames[2];   // by stage, phase and pass
-  std::vector<Product<T>> products;
-};
-
-template <class T>
-struct Block {  // some rows of a part, at one step
-  const Stage<T>& stage;
-  const std::vector<Place<T>>& places;
-  Frame<T>& frame;
-  const Part& part;
-  Span rows;
-  int64_t p;
-};
-
-// What comes into an array: exact width there, padded here; null: zeros.
-template <class T>
-void bring_in(const Part& part, T* to, const T* from) {
-  if (from) std::memcpy(to, from, part.used * sizeof(T));
-  std::fill(to + (from ? part.used : 0), to + part.count, T{0});
-}
-
-template <class T>
-void hand_out(const Part& part, T* to, const T* from) {
-  std::memcpy(to, from, part.used * sizeof(T));
-}
-
 // One call: what each of its threads does.
 template <class T>
 class Run {
-  using Worker = elman::Worker<T>;
-  using Block = elman::Block<T>;
-  using Stage = elman::Stage<T>;
-
  public:
   // A part of the rows can be run by itself.
   explicit Run(const Call<T>& call, int part = 0, int parts = 1)
@@ -126,6 +81,32 @@ class Run {
   }
 
  private:
+  struct Frame {  // the slots of a pass, for the block at hand
+    std::vector<T*> pointers;        // by slot
+    std::vector<int64_t> strides;    // numbers from row to row
+    std::vector<int> fixed, moving;  // slots that are the same at every step, and the others
+    int64_t where = -1;              // the first unit for which `fixed` are resolved
+  };
+
+  struct Worker {  // what a thread has for itself
+    int index = 0, size = 1;
+    T* scratch = nullptr;                          // locals: [local][row of the block][kTile]
+    T* vectors = nullptr;                          // sums of vectors that products start from: [product][kTile]
+    int64_t chunk_origin = 0, segment_origin = 0;  // positions
+    std::vector<Place<T>> places[2];               // by stage and slot
+    std::vector<std::vector<Frame>> frames[2];     // by stage, phase and pass
+    std::vector<Product<T>> products;
+  };
+
+  struct Block {  // some rows of a part, at one step
+    const Stage<T>& stage;
+    const std::vector<Place<T>>& places;
+    Frame& frame;
+    const Part& part;
+    Span rows;
+    int64_t p;
+  };
+
   // What the threads share out in the time loop: rows, which need no barrier, or the units of few rows.
   enum class Split : uint8_t { rows, units, nothing };
 
@@ -175,8 +156,9 @@ class Run {
   void make_worker(Worker& w, int index) {
     w.index = index;
     w.scratch = bound_.arena.template take<T>(int64_t{std::max({bound_.first.locals, bound_.second.locals, 1})} * kBlockRows * kTile);
-    size_t most = call_.forward.input_products.size();
-    for (const Stage* stage : {&bound_.first, &bound_.second}) {
+    size_t most = 1;  // products at a time
+    for (const auto& group : call_.forward.input_products) most = std::max(most, group.size());
+    for (const Stage<T>* stage : {&bound_.first, &bound_.second}) {
       const bool second = stage == &bound_.second;
       std::vector<Place<T>>& places = w.places[second];
       places = stage->places;
@@ -186,24 +168,18 @@ class Run {
         w.frames[second].emplace_back();
         for (const Bound<T>& pass : passes) {
           w.frames[second].back().push_back(frame(*stage, places, pass));
-          for (const Piece& piece : pieces(pass)) most = std::max(most, piece.gates.size());
+          for (const Piece& piece : pass.pass->pieces) most = std::max(most, piece.gates.size());
         }
       }
     }
     w.vectors = bound_.arena.template take<T>(static_cast<int64_t>(most) * kTile);
   }
 
-  static const std::vector<Piece>& pieces(const Bound<T>& pass) {
-    static const std::vector<Piece> none;
-    return pass.pass ? pass.pass->pieces : none;
-  }
-
-  static Frame<T> frame(const Stage& stage, const std::vector<Place<T>>& places, const Bound<T>& pass) {
-    std::vector<int> slots;
-    if (pass.pass) slots = pass.pass->slots;
+  static Frame frame(const Stage<T>& stage, const std::vector<Place<T>>& places, const Bound<T>& pass) {
+    std::vector<int> slots = pass.pass->slots;
     for (const Store<T>& s : pass.stores)
       if (std::find(slots.begin(), slots.end(), s.slot) == slots.end()) slots.push_back(s.slot);
-    Frame<T> f{std::vector<T*>(places.size()), std::vector<int64_t>(places.size()), {}, {}};
+    Frame f{std::vector<T*>(places.size()), std::vector<int64_t>(places.size()), {}, {}};
     for (int slot : slots) {
       const How how = places[slot].how;
       const bool fixed = (how == How::local || how == How::vector) && stage.program->slots[slot].kind != Kind::gradient;
@@ -232,14 +208,14 @@ class Run {
 
   void sync(Worker& w) { barrier_.wait(w.index, w.size); }
 
-  void pack(const Stage& stage, const Worker& w) {
+  void pack(const Stage<T>& stage, const Worker& w) {
     int task = 0;
     for (const bool input : {false, true})  // those of x last: they are used first
       for (size_t i = 0; i < stage.matrices.size(); ++i)
         if (stage.matrices[i] && stage.program->matrices[i].input == input) pack(stage, i, w, task);
   }
 
-  void pack(const Stage& stage, size_t i, const Worker& w, int& task) {
+  void pack(const Stage<T>& stage, size_t i, const Worker& w, int& task) {
     const Matrix& m = stage.program->matrices[i];
     const T* weight = static_cast<const T*>(call_.in.params[m.param]);
     const int64_t columns = stage.program->params[m.param].columns;
@@ -260,11 +236,10 @@ class Run {
   void clear_sums(const Worker& w) {
     int task = 0;
     const auto clear = [&](T* sum, int64_t numbers) {
-      if (sum && task++ % w.size == w.index) std::fill(sum, sum + numbers, T{0});
+      if (task++ % w.size == w.index) std::fill(sum, sum + numbers, T{0});
     };
     for (const Weight<T>& weight : bound_.weights) clear(weight.sum, int64_t{weight.rows} * padded(weight.columns));
-    for (const auto* columns : {&bound_.columns, &bound_.resets})
-      for (const Column<T>& c : *columns) clear(c.sum, padded(c.width));
+    for (const Column<T>& c : bound_.columns) clear(c.sum, padded(c.width));
   }
 
   // ---- who does what, and where it lies
@@ -346,6 +321,14 @@ class Run {
   int64_t offset(size_t k, const Part& part, int64_t row) const {
     return rows_.source(row) * call_.forward.states[k].width + part.unit();
   }
+
+  // What comes into an array: exact width there, padded here; null: zeros.
+  static void bring_in(const Part& part, T* to, const T* from) {
+    if (from) std::memcpy(to, from, part.used * sizeof(T));
+    std::fill(to + (from ? part.used : 0), to + part.count, T{0});
+  }
+
+  static void hand_out(const Part& part, T* to, const T* from) { std::memcpy(to, from, part.used * sizeof(T)); }
 
   bool reset(int64_t row, int64_t p) const { return call_.in.resets && rows_.reset(call_.in.resets, row, p); }
 
@@ -439,24 +422,12 @@ class Run {
   }
 
   void input_products(Worker& w, int64_t c0, int64_t c1) {
-    const auto& all = call_.forward.input_products;
-    for (size_t i = 0, j; i < all.size(); i = j) {
-      const int width = call_.forward.slots[all[i].slot].width;
-      for (j = i + 1; j < all.size() && call_.forward.slots[all[j].slot].width == width && independent(i, j);) ++j;
-      for (int t = 0; t < tiles(width); ++t)
+    for (const auto& group : call_.forward.input_products)
+      for (int t = 0; t < tiles(call_.forward.slots[group[0].slot].width); ++t)
         each_run(w, c0, c1, [&](int64_t first, int64_t count, int64_t step) {
-          for (size_t g = i; g < j; ++g) input_product(w, all[g], t, first, static_cast<int>(count), static_cast<int>(step));
+          for (const InputProduct& product : group) input_product(w, product, t, first, static_cast<int>(count), static_cast<int>(step));
           flush(w);
         });
-    }
-  }
-
-  // Input product j reads none of those from i on.
-  bool independent(size_t i, size_t j) const {
-    const auto& all = call_.forward.input_products;
-    return std::none_of(all[j].start.begin(), all[j].start.end(), [&](int start) {
-      return std::any_of(all.begin() + i, all.begin() + j, [start](const InputProduct& earlier) { return earlier.slot == start; });
-    });
   }
 
   // Tile t of an input product at some positions.
@@ -506,22 +477,19 @@ class Run {
 
   // ---- one step of a program
 
-  void step(Worker& w, Stage& stage, int64_t p) {
+  void step(Worker& w, Stage<T>& stage, int64_t p) {
     const bool second = &stage == &bound_.second;
     const Span rows = span(w, rows_.active(p));
     if (second) fetch_whole(w, rows, p);
     for (size_t i = 0; i < stage.passes.size(); ++i) {
-      if (i < stage.program->phases.size()) {
-        const Phase& phase = stage.program->phases[i];
-        if (phase.whole && split_ == Split::units) sync(w);
-        if (rows.count > 0)
-          for (const Reduction& r : phase.reductions) reduce(w, stage, w.places[second], r, rows, p);
-      }
+      const Phase& phase = stage.program->phases[i];
+      if (phase.whole && split_ == Split::units) sync(w);
       if (rows.count == 0) continue;
+      for (const Reduction& r : phase.reductions) reduce(w, stage, w.places[second], r, rows, p);
       for (size_t j = 0; j < stage.passes[i].size(); ++j) {
         const Bound<T>& pass = stage.passes[i][j];
         const int blocks = static_cast<int>((rows.count + kBlockRows - 1) / kBlockRows);
-        each_part(w, pass.width, [&](const Part& part) {
+        each_part(w, pass.pass->width, [&](const Part& part) {
           for (int b = 0; b < blocks; ++b) {
             const int64_t from = share(rows.count, b, blocks), to = share(rows.count, b + 1, blocks);
             block(w, {stage, w.places[second], w.frames[second][i][j], part, {rows.first + from * rows.step, to - from, rows.step}, p}, pass);
@@ -531,7 +499,7 @@ class Run {
     }
   }
 
-  void reduce(Worker& w, Stage& stage, const std::vector<Place<T>>& places, const Reduction& r, const Span& rows, int64_t p) {
+  void reduce(Worker& w, Stage<T>& stage, const std::vector<Place<T>>& places, const Reduction& r, const Span& rows, int64_t p) {
     const Place<T>& from = places[r.source];
     k_.reduce(r.type, from.copy(p), from.array.tile(), rows.first + row_of(w, from, p), stage.program->slots[r.source].width,
               static_cast<int>(rows.count), rows.step, r.eps, address(w, places[r.target], kNarrow, rows.first, p));
@@ -539,13 +507,13 @@ class Run {
   static constexpr Part kNarrow{0, kPad, 0, kPad, 1};  // one number a row, in a tile of its own
 
   void block(Worker& w, const Block& b, const Bound<T>& pass) {
-    Frame<T>& f = b.frame;
+    Frame& f = b.frame;
     if (f.where != b.part.unit()) {
-      for (int slot : f.fixed) resolve(w, b, pass.width, slot);
+      for (int slot : f.fixed) resolve(w, b, pass.pass->width, slot);
       f.where = b.part.unit();
     }
-    for (int slot : f.moving) resolve(w, b, pass.width, slot);
-    for (const Piece& piece : pieces(pass)) {
+    for (int slot : f.moving) resolve(w, b, pass.pass->width, slot);
+    for (const Piece& piece : pass.pass->pieces) {
       if (piece.type == Piece::Type::strip) {
         for (const Line& l : piece.lines) line(f, l, static_cast<int>(b.rows.count), b.part.count);
       } else {
@@ -570,7 +538,7 @@ class Run {
     }
   }
 
-  void line(const Frame<T>& f, const Line& l, int rows, int n) {
+  void line(const Frame& f, const Line& l, int rows, int n) {
     const auto [a, b, c] = l.from;
     const int64_t ds = f.strides[l.target], as = f.strides[a], bs = f.strides[b], cs = f.strides[c];
     const bool flat = l.op != Op::spread && ds == n && as == n && bs == n && cs == n;  // one long row
@@ -611,7 +579,7 @@ class Run {
   void fetch(const Part& part, const Span& rows, int64_t p, T* to, int64_t stride) {
     const Steps& dy = call_.gradients->dy;
     for (int64_t i = 0, row = rows.first; i < rows.count; ++i, row += rows.step, to += stride)
-      bring_in<T>(part, to, dy.data ? at(dy, row, p) + part.unit() : nullptr);
+      bring_in(part, to, dy.data ? at(dy, row, p) + part.unit() : nullptr);
   }
 
   // Before the step, where a product or a reduction reads it.
@@ -674,9 +642,9 @@ class Run {
     each_state(w, rows_.active(p), [&](size_t k, const Part& part, int64_t row) {
       T* carry = address(w, bound_.carry[k].flipped(), part, row, p);
       const bool cut = reset(row, p);
-      if (bound_.silent[k]) bring_in<T>(part, carry, nullptr);
-      if (bound_.resets[k].sum) bring_in<T>(part, address(w, bound_.resets[k].place, part, row, p), cut ? carry : nullptr);
-      if (cut) bring_in<T>(part, carry, nullptr);
+      if (bound_.silent[k]) bring_in(part, carry, nullptr);
+      if (bound_.resets[k].sum) bring_in(part, address(w, bound_.resets[k].place, part, row, p), cut ? carry : nullptr);
+      if (cut) bring_in(part, carry, nullptr);
     });
   }
 
@@ -695,12 +663,13 @@ class Run {
   void input_gradient(Worker& w, int t, int64_t first, int rows, int step, int64_t& p) {
     alignas(64) T made[kBlockRows * kTile];
     const int width = call_.in.inputs, wide = tile_width(width, t);
-    for (const InputProduct& product : call_.backward->input_products) {
-      const Array<T>& from = bound_.stashes[product.slot].array;
-      const int depth = call_.backward->slots[product.slot].width;
-      const T* panel = bound_.second.matrices[product.matrix] + t * kTile * int64_t{depth};
-      w.products.push_back({from.data, from.tile(), first, step, depth, panel, wide, rows, wide, nullptr, 0, !w.products.empty(), made, wide});
-    }
+    for (const auto& group : call_.backward->input_products)
+      for (const InputProduct& product : group) {
+        const Array<T>& from = bound_.stashes[product.slot].array;
+        const int depth = call_.backward->slots[product.slot].width;
+        const T* panel = bound_.second.matrices[product.matrix] + t * kTile * int64_t{depth};
+        w.products.push_back({from.data, from.tile(), first, step, depth, panel, wide, rows, wide, nullptr, 0, !w.products.empty(), made, wide});
+      }
     if (w.products.empty()) std::fill(made, made + rows * wide, T{0});
     flush(w);
     if (bound_.raw.how != How::none) apply(Op::add, made, wide, made, wide, bound_.raw.array.at(t, first, wide), step * wide, rows, wide);
@@ -725,12 +694,11 @@ class Run {
                    used(g.rows, m), g.sum + n * kTile * int64_t{g.rows} + int64_t{m} * kTile * wide);
         }
     task = 0;
-    for (const auto* columns : {&bound_.columns, &bound_.resets})
-      for (const Column<T>& c : *columns)
-        for (int t = 0; t < tiles(c.width) && c.sum; ++t) {
-          const int wide = tile_width(c.width, t);
-          if (task++ % w.size == w.size - 1 - w.index) k_.column_sum(c.place.array.at(t, 0, wide), wide, positions, c.sum + t * kTile);
-        }
+    for (const Column<T>& c : bound_.columns)
+      for (int t = 0; t < tiles(c.width); ++t) {
+        const int wide = tile_width(c.width, t);
+        if (task++ % w.size == w.size - 1 - w.index) k_.column_sum(c.place.array.at(t, 0, wide), wide, positions, c.sum + t * kTile);
+      }
   }
 
   // Sums and carries go out, exact widths.
@@ -738,7 +706,7 @@ class Run {
     const Gradients& wanted = *call_.gradients;
     each_state(w, rows_.rows, [&](size_t k, const Part& part, int64_t row) {
       T* to = static_cast<T*>(wanted.dstates[k]);
-      if (to) hand_out<T>(part, to + offset(k, part, row), address(w, bound_.carry[k].flipped(), part, row, 0));
+      if (to) hand_out(part, to + offset(k, part, row), address(w, bound_.carry[k].flipped(), part, row, 0));
     });
     clear_padding(w, wanted.dx, call_.in.inputs);
     for (size_t i = 0; i < wanted.dparams.size(); ++i)  // a parameter is one thread's
@@ -746,7 +714,7 @@ class Run {
     for (size_t k = 0; k < bound_.resets.size(); ++k) {
       const Column<T>& c = bound_.resets[k];
       T* to = static_cast<T*>(wanted.dfresh[k]);
-      if (to && w.index == 0) bring_in<T>({0, 0, 0, c.width, c.width}, to, c.sum);
+      if (to && w.index == 0) bring_in({0, 0, 0, c.width, c.width}, to, c.sum);
     }
   }
 

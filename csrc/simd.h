@@ -23,40 +23,38 @@
 #include <type_traits>
 
 #if defined(__SSE2__)
-#if defined(__GNUC__) && !defined(__clang__)
-#pragma GCC diagnostic push  // gcc 12 takes the "undefined" operands in its own header for bugs (PR 105593)
-#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic push
+#ifndef __clang__  // gcc 12 takes the "undefined" operands in its own header for bugs (PR 105593)
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>
-#if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic pop
-#endif
 #elif defined(__ARM_NEON) && defined(__aarch64__)
 #include <arm_neon.h>
 #endif
 
+#define ELMAN_AVX512 3
+#define ELMAN_AVX2 2
+#define ELMAN_NEON 1
+#define ELMAN_GENERIC 0
 // ELMAN_RETURN(sqrt, x): the end of a function of T, returns what the set's intrinsic of that name gives.
-#define ELMAN_RETURN_ONE_OF(SINGLE, DOUBLE, ...)                  \
+#define ELMAN_RETURN_ONE_OF(SINGLE, DOUBLE, ...)                    \
   if constexpr (sizeof(T) == 4) return Vec<T>(SINGLE(__VA_ARGS__)); \
   else return Vec<T>(DOUBLE(__VA_ARGS__))
-
-#if defined(ELMAN_FORCE_GENERIC)  // for tests: the generic set on a compiler that knows better
-#define ELMAN_SIMD_GENERIC 1
-#elif defined(__AVX512F__) && defined(__AVX512DQ__)
-#define ELMAN_SIMD_AVX512 1
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && !defined(ELMAN_FORCE_GENERIC)
+#define ELMAN_SIMD ELMAN_AVX512
 #define ELMAN_RETURN(NAME, ...) ELMAN_RETURN_ONE_OF(_mm512_##NAME##_ps, _mm512_##NAME##_pd, __VA_ARGS__)
-#elif defined(__AVX2__) && defined(__FMA__)
-#define ELMAN_SIMD_AVX2 1
+#elif defined(__AVX2__) && defined(__FMA__) && !defined(ELMAN_FORCE_GENERIC)
+#define ELMAN_SIMD ELMAN_AVX2
 #define ELMAN_RETURN(NAME, ...) ELMAN_RETURN_ONE_OF(_mm256_##NAME##_ps, _mm256_##NAME##_pd, __VA_ARGS__)
-#elif defined(__ARM_NEON) && defined(__aarch64__)
-#define ELMAN_SIMD_NEON 1
+#elif defined(__ARM_NEON) && defined(__aarch64__) && !defined(ELMAN_FORCE_GENERIC)
+#define ELMAN_SIMD ELMAN_NEON
 #define ELMAN_RETURN(NAME, ...) ELMAN_RETURN_ONE_OF(v##NAME##q_f32, v##NAME##q_f64, __VA_ARGS__)
-#else
-#define ELMAN_SIMD_GENERIC 1
-#endif
-#if defined(ELMAN_SIMD_GENERIC) && defined(__SSE2__)
+#else  // or forced, on a compiler that knows better
+#define ELMAN_SIMD ELMAN_GENERIC
+#if defined(__SSE2__)
 #define ELMAN_RETURN(NAME, ...) ELMAN_RETURN_ONE_OF(_mm_##NAME##_ps, _mm_##NAME##_pd, __VA_ARGS__)
+#endif
 #endif
 
 #define ELMAN_INLINE [[gnu::always_inline]] inline
@@ -64,21 +62,9 @@
 namespace elman {
 namespace ELMAN_ISA {
 
-#if defined(ELMAN_SIMD_AVX512)
-inline constexpr int kVectorBytes = 64;
-inline constexpr bool kScaleTakesAnything = true;  // scale(a, n) is right for every n, infinite and NaN too
-#elif defined(ELMAN_SIMD_AVX2)
-inline constexpr int kVectorBytes = 32;
-inline constexpr bool kScaleTakesAnything = false;
-#else
-inline constexpr int kVectorBytes = 16;
-inline constexpr bool kScaleTakesAnything = false;
-#endif
-#if defined(ELMAN_SIMD_GENERIC)
-inline constexpr bool kFusedMultiplyAdd = false;
-#else
-inline constexpr bool kFusedMultiplyAdd = true;
-#endif
+inline constexpr int kVectorBytes = ELMAN_SIMD == ELMAN_AVX512 ? 64 : ELMAN_SIMD == ELMAN_AVX2 ? 32 : 16;
+inline constexpr bool kScaleTakesAnything = ELMAN_SIMD == ELMAN_AVX512;  // scale(a, n) is right for every n, infinite and NaN too
+inline constexpr bool kFusedMultiplyAdd = ELMAN_SIMD != ELMAN_GENERIC;
 
 // The compiler's vector types, and the facts of the number format.
 template <class T>
@@ -96,6 +82,7 @@ struct Format {
   static constexpr Word three_quarters = __builtin_bit_cast(Word, T(0.75));
   static constexpr T integral = sizeof(T) == 4 ? 0x1p23f : 0x1p52;  // every number from here on is an integer
   static constexpr T magic = integral * T(1.5);  // x + magic rounds x to an integer, found in the low bits, |x| <= integral / 2
+  static constexpr T biased = magic + (sizeof(T) == 4 ? 127 : 1023);  // so too; the low bits are the exponent of 2^integer
   static constexpr T least_normal = sizeof(T) == 4 ? T(0x1p-126) : T(0x1p-1022);
 };
 
@@ -146,9 +133,9 @@ using Other = std::type_identity_t<Vec<T>>;
 // a b + c, rounded once (generic: twice).
 template <class T>
 ELMAN_INLINE Vec<T> fma(Vec<T> a, Other<T> b, Other<T> c) {
-#if defined(ELMAN_SIMD_GENERIC)
+#if ELMAN_SIMD == ELMAN_GENERIC
   return a * b + c;
-#elif defined(ELMAN_SIMD_NEON)
+#elif ELMAN_SIMD == ELMAN_NEON
   ELMAN_RETURN(fma, c.v, a.v, b.v);
 #else
   ELMAN_RETURN(fmadd, a.v, b.v, c.v);
@@ -158,9 +145,9 @@ ELMAN_INLINE Vec<T> fma(Vec<T> a, Other<T> b, Other<T> c) {
 // c - a b, rounded once (generic: twice).
 template <class T>
 ELMAN_INLINE Vec<T> fnma(Vec<T> a, Other<T> b, Other<T> c) {
-#if defined(ELMAN_SIMD_GENERIC)
+#if ELMAN_SIMD == ELMAN_GENERIC
   return c - a * b;
-#elif defined(ELMAN_SIMD_NEON)
+#elif ELMAN_SIMD == ELMAN_NEON
   ELMAN_RETURN(fms, c.v, a.v, b.v);
 #else
   ELMAN_RETURN(fnmadd, a.v, b.v, c.v);
@@ -226,7 +213,7 @@ ELMAN_INLINE Vec<T> at_most(Vec<T> x, Other<T> bound) {
 // a where |a| <= bound; otherwise, and for NaN, some number within the bound.
 template <class T>
 ELMAN_INLINE Vec<T> confine(Vec<T> a, Other<T> bound) {
-#if defined(ELMAN_SIMD_AVX512)
+#if ELMAN_SIMD == ELMAN_AVX512
   ELMAN_RETURN(range, a.v, bound.v, 2);  // the smaller size, the sign of the first
 #else
   return select(a < bound, at_least(a, -bound), bound);
@@ -247,31 +234,22 @@ ELMAN_INLINE Vec<T> min(Vec<T> a, Other<T> b) {
 
 // ---- integers, exponents and mantissas
 
-// 2^k for the integer k in the low bits of n, such as those of k + magic, where that is a normal number.
+// 2^n, of n + biased, where it is a normal number.
 template <class T>
-ELMAN_INLINE Vec<T> power_of_low_bits(Vec<T> n) {
-  return Vec<T>::from_bits((n.bits() << Format<T>::mantissa_bits) + Format<T>::one);
+ELMAN_INLINE Vec<T> power_of_two(Vec<T> biased_n) {
+  return Vec<T>::from_bits(biased_n.bits() << Format<T>::mantissa_bits);
 }
 
 // a 2^n for integer-valued n, |n| <= 250 (float) or 2000 (double), any n on avx512. Overflows and underflows as the
 // product does (so denormal results are right unless the thread flushes them).
 template <class T>
 ELMAN_INLINE Vec<T> scale(Vec<T> a, Other<T> n) {
-#if defined(ELMAN_SIMD_AVX512)
+#if ELMAN_SIMD == ELMAN_AVX512
   ELMAN_RETURN(scalef, a.v, n.v);
-#else
-  // In two steps, as 2^n alone may not be a number.
-  const Vec<T> first = fma(n, T(0.5), Format<T>::magic);
-  const Vec<T> second = (n - (first - Format<T>::magic)) + Format<T>::magic;
-  return a * power_of_low_bits(first) * power_of_low_bits(second);
+#else  // in two steps, as 2^n alone may not be a number
+  const Vec<T> half = fma(n, T(0.5), Format<T>::biased);
+  return a * power_of_two(half) * power_of_two((n - (half - Format<T>::biased)) + Format<T>::biased);
 #endif
-}
-
-// 2^n for integer-valued n where that is a normal number.
-template <class T>
-ELMAN_INLINE Vec<T> power_of_two(Vec<T> n) {
-  if constexpr (kScaleTakesAnything) return scale(Vec<T>(1), n);  // one instruction there
-  return power_of_low_bits(n + Format<T>::magic);
 }
 
 // x = mantissa 2^exponent with 0.75 <= mantissa < 1.5, for finite x > 0 (denormal x too unless the thread flushes
@@ -281,7 +259,7 @@ struct Split {
   Vec<T> mantissa, exponent;
 };
 
-#if defined(ELMAN_SIMD_AVX512)
+#if ELMAN_SIMD == ELMAN_AVX512
 template <class T>
 ELMAN_INLINE Vec<T> mantissa_of(Vec<T> x) {
   ELMAN_RETURN(getmant, x.v, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);

@@ -25,16 +25,13 @@ struct Pool {
   void (*parallel)(void (*)(void*), void*, unsigned, unsigned);
   int (*index)();
   int (*size)();
-  Pool() {
-    parallel = reinterpret_cast<decltype(parallel)>(dlsym(RTLD_DEFAULT, "GOMP_parallel"));
-    index = reinterpret_cast<decltype(index)>(dlsym(RTLD_DEFAULT, "omp_get_thread_num"));
-    size = reinterpret_cast<decltype(size)>(dlsym(RTLD_DEFAULT, "omp_get_num_threads"));
-  }
   bool found() const { return parallel && index && size; }
 };
 
 const Pool& pool() {
-  static const Pool found;
+  static const Pool found{reinterpret_cast<decltype(Pool::parallel)>(dlsym(RTLD_DEFAULT, "GOMP_parallel")),
+                          reinterpret_cast<decltype(Pool::index)>(dlsym(RTLD_DEFAULT, "omp_get_thread_num")),
+                          reinterpret_cast<decltype(Pool::size)>(dlsym(RTLD_DEFAULT, "omp_get_num_threads"))};
   return found;
 }
 
