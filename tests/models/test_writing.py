@@ -218,6 +218,8 @@ def frequencies(model: Fixed, **how) -> list[float]:
         ({"top_p": 0.001}, (1, 0, 0, 0)),
         ({"never": (0,)}, (0, 0.6, 0.3, 0.1)),
         ({"temperature": 0}, (1, 0, 0, 0)),
+        ({"temperature": 1e-300}, (1, 0, 0, 0)),
+        ({"temperature": 1e300, "never": (0,)}, (0, 1 / 3, 1 / 3, 1 / 3)),
     ],
 )
 def test_tokens_are_drawn_with_the_probabilities_that_the_settings_leave(how, expected):
@@ -230,6 +232,8 @@ def test_repetition_is_made_less_likely():
     less = [int(t) for t in generate(model, None, start, Sampling(steps=4, temperature=0, repetition_penalty=2.0))]
     assert plain == [0, 0, 0, 0]
     assert less == [0, 1, 0, 0]  # 0.6^2 < 0.4, then both were written
+    never = Sampling(steps=9, temperature=1e-300, repetition_penalty=1e300, seed=0)
+    assert [int(t) for t in generate(Fixed(1.0, 0.0), None, start, never)] == [0] * 9
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,12 @@ import typer
 
 from elman import __version__
 from elman.cli.bench import bench
+from elman.cli.complete import complete
 from elman.cli.data import data
 from elman.cli.demo import demo
 from elman.cli.doctor import doctor
 from elman.cli.evaluate import evaluate
+from elman.cli.generate import generate
 from elman.cli.predict import predict
 from elman.cli.recipes import recipes
 from elman.cli.train import train
@@ -29,7 +31,7 @@ __all__ = ["main"]
 
 _USER_ERROR = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
-_VERBS = (recipes, train, evaluate, predict, demo, doctor, data, bench)
+_VERBS = (recipes, train, evaluate, predict, generate, complete, demo, doctor, data, bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

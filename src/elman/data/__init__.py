@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from elman.data.cache import cache_folder
 from elman.data.columns import Columns, choose_columns
+from elman.data.documents import Documents, cut_documents, deal_documents, read_documents
 from elman.data.duplicates import near_duplicates
 from elman.data.fetch import DATASETS, fetch
 from elman.data.hutto import read_hutto
@@ -22,12 +23,16 @@ from elman.data.texts import drop_empty
 
 if TYPE_CHECKING:
     from elman.data.batches import Batch, Batches
+    from elman.data.characters import character_ids, characters_of, composed
     from elman.data.streams import Streams, Window
     from elman.data.vocabulary import Vocabulary
 
 _LATER = {
     "Batch": "elman.data.batches",
     "Batches": "elman.data.batches",
+    "character_ids": "elman.data.characters",
+    "characters_of": "elman.data.characters",
+    "composed": "elman.data.characters",
     "Streams": "elman.data.streams",
     "Window": "elman.data.streams",
     "Vocabulary": "elman.data.vocabulary",
@@ -38,6 +43,7 @@ __all__ = [
     "Batch",
     "Batches",
     "Columns",
+    "Documents",
     "Labels",
     "Split",
     "Streams",
@@ -45,11 +51,17 @@ __all__ = [
     "Vocabulary",
     "Window",
     "cache_folder",
+    "character_ids",
+    "characters_of",
     "choose_columns",
+    "composed",
+    "cut_documents",
+    "deal_documents",
     "drop_empty",
     "fetch",
     "imbalance",
     "near_duplicates",
+    "read_documents",
     "read_hutto",
     "read_table",
     "split",

@@ -42,7 +42,7 @@ class Vocabulary:
 
     @classmethod
     def train(
-        cls, texts: Iterable[str], kind: VocabularyKind, size: int = 8000, lowercase: bool = True
+        cls, texts: Iterable[str], kind: VocabularyKind, size: int = 8000, lowercase: bool = True, least: int = 1
     ) -> Vocabulary:
         """Learn a vocabulary; the same texts always give the same one, to the byte.
 
@@ -51,6 +51,7 @@ class Vocabulary:
             kind: "character", "bpe" or "word".
             size: the largest number of entries, the four reserved ones included.
             lowercase: whether upper and lower case are the same.
+            least: characters seen fewer times are unknown; 2 lets a model learn how likely something new is.
 
         Raises:
             UserError: the kind is unknown, the size leaves no room, or no text holds anything.
@@ -64,7 +65,8 @@ class Vocabulary:
         counts: Counter[str] = Counter()
         for text in kept:
             counts.update(normalizer.normalize_str(text))
-        alphabet = sorted(counts, key=lambda character: (-counts[character], character))
+        often = [character for character, count in counts.items() if count >= least]
+        alphabet = sorted(often, key=lambda character: (-counts[character], character))
         if not any(character.strip() for character in alphabet):
             raise UserError("a vocabulary is learnt from texts", found="texts without a character")
         tokenizer = _KINDS[kind](kept, normalizer, alphabet, size - len(_RESERVED))

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from elman.nn import Stream
 
+_LARGEST = 1e30  # times log p, a number in single precision
+
 
 class Memory:
     """What is remembered of B sequences while they are written.
@@ -104,13 +106,16 @@ def generate(model: Writer, memory: Memory, first: Tensor, sampling: Sampling = 
     """
     generator = None if sampling.seed is None else torch.Generator(first.device).manual_seed(sampling.seed)
     finished = torch.zeros(first.shape, dtype=torch.bool, device=first.device)
+    never = torch.tensor(sampling.never, device=first.device) if sampling.never else None
     written: Tensor | None = None
     previous = first
     for _ in range(sampling.steps):
         scores = model.advance(previous, memory)
         if sampling.repetition_penalty != 1:
             written = torch.zeros_like(scores, dtype=torch.bool) if written is None else written
-            scores = torch.where(written, scores * sampling.repetition_penalty, scores)
+            scores = torch.where(written, scores * min(sampling.repetition_penalty, _LARGEST), scores)
+        if never is not None:
+            scores = scores.index_fill(1, never, -torch.inf)
         previous = _drawn(scores, sampling, generator)
         if sampling.end is not None:
             previous = previous.masked_fill(finished, sampling.end)
@@ -124,11 +129,11 @@ def generate(model: Writer, memory: Memory, first: Tensor, sampling: Sampling = 
 
 def _drawn(scores: Tensor, sampling: Sampling, generator: torch.Generator | None) -> Tensor:
     """A token for each row of log p, (B, V) -> (B,)."""
-    if sampling.never:
-        scores = scores.index_fill(1, torch.tensor(sampling.never, device=scores.device), -torch.inf)
     if sampling.temperature == 0:
         return scores.argmax(1)
-    scores = scores / sampling.temperature
+    if sampling.temperature != 1:
+        temperature = min(max(sampling.temperature, 1 / _LARGEST), _LARGEST)
+        scores = (scores - scores.amax(1, keepdim=True)) / temperature  # the likeliest stays 0
     if sampling.top_k is not None and sampling.top_k < scores.shape[1]:
         least = scores.topk(sampling.top_k).values[:, -1:]
         scores = scores.masked_fill(scores < least, -torch.inf)
@@ -199,11 +204,12 @@ def beam_search(
     sums = torch.full((rows, beams), -torch.inf, device=device)
     sums[:, 0] = 0  # the beams of a row are still one
     texts = torch.empty((rows, beams, 0), dtype=torch.int64, device=device)
+    refused = torch.tensor(never, device=device) if never else None
     done: list[list[Hypothesis]] = [[] for _ in range(rows)]
     for step in range(steps):
         scores = model.advance(previous, memory)
-        if never:
-            scores = scores.index_fill(1, torch.tensor(never, device=device), -torch.inf)
+        if refused is not None:
+            scores = scores.index_fill(1, refused, -torch.inf)
         tokens_of_all = scores.shape[1]
         every = (sums[..., None] + scores.view(rows, beams, -1)).flatten(1)
         best, which = every.topk(min(2 * beams, every.shape[1]))  # half of them may end here

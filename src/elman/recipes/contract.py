@@ -80,6 +80,18 @@ class Model(ABC):
         """
         raise UserError(f"a {self.recipe.name} model does not write", where=self.folder)
 
+    def search(self, prompt: str | None, beams: int, steps: int) -> list[tuple[str, float]]:
+        """The likeliest of what could follow a prompt, of at most so many steps, with log p, likeliest first.
+
+        Raises:
+            UserError: the model does not write, or the prompt holds what it does not know.
+        """
+        raise UserError(f"a {self.recipe.name} model does not write", where=self.folder)
+
+    def unknown(self, prompt: str) -> list[str]:
+        """The pieces of a prompt that the model does not know, and reads as unknown."""
+        return []
+
     def complete(self, prompt: str, count: int = 5) -> list[tuple[str, float]]:
         """The likeliest continuations of a prompt with their probabilities, likeliest first.
 
