@@ -29,7 +29,7 @@ def evaluate(
     """  # noqa: D301
     from elman import recipes
     from elman.cli.console import results, say, write_json
-    from elman.cli.tables import comparison, confusion
+    from elman.cli.tables import by_tag, comparison, confusion
 
     if data is None and (text is not None or label is not None):
         raise UserError("--text and --label are about other rows", where="evaluate", fix="name them with --data")
@@ -51,3 +51,6 @@ def evaluate(
     if "confusion" in measured:
         console.print()
         console.print(confusion(model.config["labels"]["names"], measured["confusion"]))
+    for kind, of_kind in measured.get("kinds", {}).items():
+        console.print()
+        console.print(by_tag(kind, of_kind["tags"]))

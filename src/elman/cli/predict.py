@@ -44,7 +44,7 @@ def predict(
     model = text_model(folder) if words else recipes.load(folder)
     if data is not None and not isinstance(model, TextModel):
         _refuse_table_options(model, text, out, force)
-        _predict_inputs(model, [data], as_json)
+        _predict_inputs(model, model.inputs(data), as_json)
     elif data is not None:
         from elman.cli.predict_table import predict_table
 

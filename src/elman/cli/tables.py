@@ -18,6 +18,8 @@ _HIGHER = {
     "frame_accuracy": True, "bits_per_sample": False, "understood": True,
 }  # fmt: skip
 
+_MOST_TAGS = 50
+
 
 def plain_table(*titles: str) -> Table:
     """A table with a line under its head and none around it; a first column that wraps last."""
@@ -56,6 +58,31 @@ def confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Table:
         cells = (Text(str(count), "bold" if true == predicted else "") for predicted, count in enumerate(row))
         table.add_row(visible(name), *cells)
     return table
+
+
+def by_tag(kind: str, tags: Mapping[str, Mapping[str, float]]) -> Table:
+    """Precision, recall and F1 of each tag of a kind, the most frequent first."""
+    table = plain_table(kind)
+    for title in ("precision", "recall", "f1", "words"):
+        table.add_column(title, justify="right")
+    for tag, values in sorted(tags.items(), key=lambda item: -item[1]["words"])[:_MOST_TAGS]:
+        shares = (f"{values[name]:.3f}" for name in ("precision", "recall", "f1"))
+        table.add_row(visible(tag), *shares, str(values["words"]))
+    return table
+
+
+def lead(measure: str, test: Mapping[str, Any], baselines: Mapping[str, Mapping[str, Any]]) -> tuple[str, float]:
+    """The best baseline of a measure, and how much better the model is.
+
+    Example:
+        >>> name, ahead = lead("accuracy", {"accuracy": 0.75}, {"a": {"accuracy": 0.5}, "b": {"accuracy": 0.25}})
+        >>> name, ahead
+        ('a', 0.25)
+    """
+    sign = 1 if is_higher_better(measure) else -1
+    known = {name: sign * values[measure] for name, values in baselines.items() if measure in values}
+    best = max(known, key=known.__getitem__)
+    return best, sign * test[measure] - known[best]
 
 
 def _best(measured: Mapping[str, Mapping[str, Any]], measure: str) -> list[str]:

@@ -81,7 +81,7 @@ def resumable(how: str) -> Iterator[None]:
 def show_trained(trained: Trained, recipe: Recipe, *, own: bool) -> None:
     """The model beside the baselines on the test part, and whether it reached what the recipe promises."""
     from elman.cli.console import results
-    from elman.cli.tables import comparison, is_higher_better
+    from elman.cli.tables import comparison, is_higher_better, lead
 
     test, baselines, training = (trained.metrics[part] for part in ("test", "baselines", "training"))
     summary = "{rows} rows, {parameters} parameters, {epochs} epochs, {seconds} s".format(**training)
@@ -95,6 +95,10 @@ def show_trained(trained: Trained, recipe: Recipe, *, own: bool) -> None:
         reached = test[measure] >= least if higher else test[measure] <= least
         verdict, sign = "reached" if reached else "missed", ">=" if higher else "<="
         console.print(f"target {measure} {sign} {least:.2f}: {verdict} ({test[measure]:.3f})")
+    for measure, margin in (recipe.margins if own else {}).items():
+        name, ahead = lead(measure, test, baselines)
+        verdict = "reached" if ahead >= margin else "missed"
+        console.print(f"target {measure} {margin:.2f} better than {name}: {verdict} ({ahead:+.3f})")
 
 
 def _settings(recipe: Recipe, config: Path | None, changes: list[str]) -> BaseModel:

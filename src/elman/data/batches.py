@@ -15,6 +15,7 @@ from elman.data.sequences import Sequences
 from elman.errors import UserError
 
 _POOL = 50  # batches that are sorted by length together
+IGNORED = -100  # stands where a step has no target; torch's cross_entropy leaves it out by default
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,8 @@ class Batch:
     Args:
         inputs: token ids `(B, T)` int64, or features `(B, T, D)` float32.
         lengths: the length of each sequence `(B,)` int64.
-        targets: a class or a number for each sequence `(B,)`, int64 or float32, or None.
+        targets: a class or a number for each sequence `(B,)`, int64 or float32; or the class of each step
+            `(B, T)`, or several of each `(B, T, K)`, `IGNORED` beyond a row's length; or None.
         rows: the index of each sequence in the data `(B,)` int64.
     """
 
@@ -56,7 +58,8 @@ class Batches:
 
     Args:
         sequences: token ids `(T,)` or features `(T, D)` each, of any length, 0 included; see `Sequences`.
-        targets: a class (whole number) or a number for each sequence.
+        targets: a class (whole number) or a number for each sequence; or for each an array with the class of
+            each of its steps `(T,)`, or several classes `(T, K)`.
         batch_size: the largest number of sequences in a batch of one process.
         seed: another seed, another order.
         shuffle: False goes through all rows by length, the same in every epoch: for evaluation.
@@ -64,8 +67,9 @@ class Batches:
         processes: how many processes share the epoch.
 
     Raises:
-        UserError: what `Sequences` refuses; targets of another number or not finite; fewer rows than
-            processes, or batches of 1 that do not come out even over the processes.
+        UserError: what `Sequences` refuses; targets of another number or not finite, or of the steps and not
+            one for each, or no classes; fewer rows than processes, or batches of 1 that do not come out even
+            over the processes.
 
     Example:
         >>> batches = Batches([[5, 6, 7], [8], [9, 9]], targets=[1, 0, 1], batch_size=2, shuffle=False)
@@ -76,7 +80,7 @@ class Batches:
     def __init__(
         self,
         sequences: Sequence[Any],
-        targets: Sequence[int] | Sequence[float] | Tensor | None = None,
+        targets: Sequence[int] | Sequence[float] | Sequence[np.ndarray[Any, Any]] | Tensor | None = None,
         *,
         batch_size: int,
         seed: int = 0,
@@ -90,7 +94,10 @@ class Batches:
             raise UserError("the rank must be from 0 to processes - 1", found=f"rank {rank} of {processes}")
         self._sequences = Sequences(sequences)
         rows = len(self._sequences)
-        self._targets = None if targets is None else _targets(targets, rows)
+        self._targets: Tensor | Sequences | None = None
+        if targets is not None:
+            of_steps = isinstance(targets[0], np.ndarray) and targets[0].ndim > 0
+            self._targets = _step_targets(targets, self._sequences) if of_steps else _targets(targets, rows)
         self._seed, self._shuffle = seed, shuffle
         self._rank, self._processes = rank, processes
         self._steps = -(-rows // (batch_size * processes))
@@ -120,6 +127,8 @@ class Batches:
 
     def _batch(self, rows: Tensor) -> Batch:
         inputs, lengths = self._sequences.pad(rows)
+        if isinstance(self._targets, Sequences):
+            return Batch(inputs, lengths, self._targets.pad(rows, IGNORED)[0], rows)
         return Batch(inputs, lengths, None if self._targets is None else self._targets[rows], rows)
 
     def _order(self, epoch: int) -> list[Tensor]:
@@ -139,7 +148,22 @@ class Batches:
         return [torch.from_numpy(rows[cuts[batch] : cuts[batch + 1]]) for batch in mine]
 
 
-def _targets(values: Sequence[int] | Sequence[float] | Tensor, rows: int) -> Tensor:
+def _step_targets(values: Any, sequences: Sequences) -> Sequences:
+    targets = Sequences(values)
+    wanted, given = sequences.lengths.tolist(), targets.lengths.tolist()
+    if len(given) != len(wanted):
+        what = f"there must be targets for each of the {len(wanted)} sequences"
+        raise UserError(what, where="targets", found=len(given))
+    for row, (steps, length) in enumerate(zip(wanted, given, strict=True)):
+        if steps != length:
+            found = f"{length} targets for {steps} steps"
+            raise UserError("every step must have its target", where=f"row {row}", found=found)
+    if not targets.whole:
+        raise UserError("targets of steps must be class numbers", where="targets", found="numbers with a point")
+    return targets
+
+
+def _targets(values: Any, rows: int) -> Tensor:
     tensor = torch.as_tensor(values)
     if tensor.shape != (rows,):
         what = f"there must be one target for each of the {rows} sequences"

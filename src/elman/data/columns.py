@@ -64,11 +64,11 @@ def choose_columns(table: Table, text: str | None, label: str | None, *, need_la
     guessed = []
     if text is None:
         others = [name for name in table.columns if name != label]
-        text = _by_name(table, others, _TEXT_NAMES, "text") or _longest(table, others)
+        text = column_named(table, others, _TEXT_NAMES, "text") or _longest(table, others)
         guessed.append("text")
     if label is None and need_label:
         others = [name for name in table.columns if name != text]
-        label = _by_name(table, others, _LABEL_NAMES, "label") or _fewest(table, others)
+        label = column_named(table, others, _LABEL_NAMES, "label") or _fewest(table, others)
         guessed.append("label")
     return Columns(text, label, tuple(guessed))
 
@@ -82,7 +82,12 @@ def _check_named(table: Table, text: str | None, label: str | None) -> None:
         raise UserError("text and label must be different columns", where=table.source, found=f"{text!r} for both")
 
 
-def _by_name(table: Table, names: Sequence[str], tiers: Sequence[str], role: str) -> str | None:
+def column_named(table: Table, names: Sequence[str], tiers: Sequence[str], role: str) -> str | None:
+    """The one column that has a usual name, in either case; names of an earlier tier are preferred.
+
+    Raises:
+        UserError: several columns have names of one tier.
+    """
     for usual in tiers:
         matches = [name for name in names if name.strip().casefold() in usual.split()]
         if len(matches) > 1:

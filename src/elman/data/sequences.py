@@ -42,15 +42,20 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.lengths)
 
-    def pad(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+    @property
+    def whole(self) -> bool:
+        """Whether they hold whole numbers."""
+        return not self._flat.is_floating_point()
+
+    def pad(self, rows: Tensor, value: int = 0) -> tuple[Tensor, Tensor]:
         """The sequences of these rows `(B,)`, as `(B, T)` or `(B, T, D)`, and their lengths `(B,)`.
 
-        T is the greatest of the lengths, and at least 1.
+        T is the greatest of the lengths, and at least 1; what lies beyond a length holds `value`.
         """
         lengths = self.lengths[rows]
         steps = torch.arange(max(1, int(lengths.max())))
         valid = steps < lengths[:, None]
-        inputs = self._flat.new_zeros((*valid.shape, *self._flat.shape[1:]))
+        inputs = self._flat.new_full((*valid.shape, *self._flat.shape[1:]), value)
         inputs[valid] = self._flat[(self._starts[rows][:, None] + steps)[valid]]
         return inputs, lengths
 

@@ -12,7 +12,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 
 from elman.errors import UserError
 
-VocabularyKind = Literal["character", "bpe", "word"]
+VocabularyKind = Literal["character", "bpe", "word", "whole"]
 
 PADDING, UNKNOWN, START, END = range(4)
 _RESERVED = ("<padding>", "<unknown>", "<start>", "<end>")
@@ -28,8 +28,9 @@ class Vocabulary:
     """Pieces of text and their numbers: 0 padding, 1 unknown, 2 start, 3 end, then the pieces.
 
     `character`: every character, white space included. `word`: words and runs of marks. `bpe`: pieces of
-    words by byte-pair merges (Sennrich et al. 2016), never across the border of a word. All texts are brought
-    to Unicode's NFC first. What was never seen, or fell outside `size`, is number 1.
+    words by byte-pair merges (Sennrich et al. 2016), never across the border of a word. `whole`: a text is one
+    piece, for words that are cut already. All texts are brought to Unicode's NFC first. What was never seen, or
+    fell outside `size`, is number 1.
 
     Example:
         >>> vocabulary = Vocabulary.train(["I like it", "I like tea"], "word")
@@ -48,7 +49,7 @@ class Vocabulary:
 
         Args:
             texts: the training texts, and no others.
-            kind: "character", "bpe" or "word".
+            kind: "character", "bpe", "word" or "whole".
             size: the largest number of entries, the four reserved ones included.
             lowercase: whether upper and lower case are the same.
             least: characters seen fewer times are unknown; 2 lets a model learn how likely something new is.
@@ -167,7 +168,19 @@ def _words(texts: list[str], normalizer: normalizers.Normalizer, _alphabet: list
     return tokenizer
 
 
-_KINDS = {"character": _characters, "bpe": _pieces, "word": _words}
+def _whole(texts: list[str], normalizer: normalizers.Normalizer, _alphabet: list[str], size: int) -> Tokenizer:
+    # The space before it keeps a word that is written <padding> apart from the reserved entry.
+    tokenizer = Tokenizer(models.WordLevel(unk_token=_RESERVED[UNKNOWN]))
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(" "), normalizer])
+    tokenizer.decoder = decoders.Sequence([decoders.Fuse(), decoders.Strip(" ", 1, 0)])
+    trainer = trainers.WordLevelTrainer(
+        vocab_size=size + len(_RESERVED), special_tokens=list(_RESERVED), show_progress=False
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    return tokenizer
+
+
+_KINDS = {"character": _characters, "bpe": _pieces, "word": _words, "whole": _whole}
 
 
 def _by_words(model: models.Model, normalizer: normalizers.Normalizer) -> Tokenizer:

@@ -72,6 +72,10 @@ class Model(ABC):
         """For each input its `prediction`, and what else there is to say about it; JSON values."""
         return [{"prediction": answer} for answer in self.predict(inputs)]
 
+    def inputs(self, data: str) -> list[str]:
+        """The inputs in what a user names as data to be predicted; here the path itself is the one input."""
+        return [data]
+
     def generate(self, prompt: str | None, sampling: Sampling) -> Iterator[str]:
         """Goes on from a prompt, or from nothing; yields each piece as it is written.
 
@@ -123,6 +127,7 @@ class Recipe(ABC):
         summary: one line about it.
         settings: its choices, before the user changes any.
         targets: what it promises on its own data, by measure; a run says whether it was reached.
+        margins: how far it promises to stand above the best baseline of the same run, by measure.
         arrangement: of inputs and outputs, as "many to one".
         reads_table: whether `elman predict` takes a table of texts.
     """
@@ -131,6 +136,7 @@ class Recipe(ABC):
     summary: str
     settings: BaseModel
     targets: Mapping[str, float] = field(default_factory=dict)
+    margins: Mapping[str, float] = field(default_factory=dict, kw_only=True)
     arrangement: ClassVar[str]
     reads_table: ClassVar[bool] = False
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -63,3 +64,11 @@ def training_figures(fitted: Fitted, network: nn.Module, rows: int) -> dict[str,
         "parameters": sum(p.numel() for p in network.parameters()),
         "rows": rows,
     }
+
+
+def source_of(data: Any) -> str | None:
+    """Where data named by the user is found again from another folder; None for what is in memory."""
+    if not isinstance(data, str | Path):
+        return None
+    path = Path(data).expanduser()
+    return str(path.resolve()) if path.exists() else str(data)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from elman.errors import UserError, did_you_mean
+from elman.training import TrainSettings
 
 S = TypeVar("S", bound=BaseModel)
 
@@ -85,6 +87,31 @@ def described(settings: BaseModel, prefix: str = "") -> Iterator[tuple[str, Any,
             yield from described(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value, field.description or ""
+
+
+def meaning(settings: BaseModel) -> dict[str, Any]:
+    """The settings that make a run what it is, besides those of the loop, by dotted key."""
+    return {name: value for name, value, _ in described(settings) if not name.startswith("train.")}
+
+
+def often_enough(
+    train: TrainSettings, default: TrainSettings, rows: int, steps: int, say: Callable[[str], None]
+) -> TrainSettings:
+    """More epochs where there are few rows, unless the user chose their number: few steps learn nothing.
+
+    Args:
+        train: what is asked for.
+        default: the recipe's own; what differs from it, the user chose.
+        rows: of the training part.
+        steps: to be taken at least.
+        say: is told of it.
+    """
+    least = math.ceil(steps / math.ceil(rows / train.batch_size))
+    if train.epochs != default.epochs or least <= train.epochs:
+        return train
+    patience = least if train.patience == default.patience else train.patience
+    say(f"few rows: {least} epochs instead of {train.epochs} (train.epochs changes it)")
+    return train.model_copy(update={"epochs": least, "patience": patience})
 
 
 def _value(text: str) -> Any:

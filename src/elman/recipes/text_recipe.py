@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -31,8 +29,8 @@ from elman.nn import explain
 from elman.recipes.baselines import Predict, Rows, measure_baselines
 from elman.recipes.contract import Recipe, Request, Trained
 from elman.recipes.measures import measure, scikit_learn
-from elman.recipes.model_folder import checked_config, load_weights, training_figures
-from elman.recipes.settings import described
+from elman.recipes.model_folder import checked_config, load_weights, source_of, training_figures
+from elman.recipes.settings import described, meaning, often_enough
 from elman.recipes.text_config import TextConfig, config_of
 from elman.recipes.text_model import Scale, Settings, TextModel, build_network
 from elman.recipes.text_parts import Prepared, prepare_parts
@@ -104,7 +102,7 @@ class TextRecipe(Recipe):
             _validation(model, parts["validation"]),
             settings.train,
             request.out,
-            about={"the data": fingerprint, **_meaning(settings)},
+            about={"the data": fingerprint, **meaning(settings)},
             resume=request.resume,
             progress=request.progress,
         )
@@ -118,7 +116,7 @@ class TextRecipe(Recipe):
         }
         about = {
             "own": request.data is None,
-            "source": _source(request.data),
+            "source": source_of(request.data),
             "text": prepared.text,
             "label": prepared.label,
             "fingerprint": fingerprint,
@@ -172,22 +170,13 @@ class TextRecipe(Recipe):
         test = prepared.rows(prepared.parts.test)
         return measure(model.labels, test.targets, model.codes(model.encode(test.texts)))
 
-    def _often_enough(self, settings: Settings, rows: int, say: Callable[[str], None]) -> Settings:
-        """More epochs where there are few rows, unless the user chose their number: few steps learn nothing."""
-        train, chosen = settings.train, self.settings.train
-        least = math.ceil(LEAST_STEPS / math.ceil(rows / train.batch_size))
-        if train.epochs != chosen.epochs or least <= train.epochs:
-            return settings
-        patience = least if train.patience == chosen.patience else train.patience
-        say(f"few rows: {least} epochs instead of {train.epochs} (train.epochs changes it)")
-        changed = train.model_copy(update={"epochs": least, "patience": patience})
-        return settings.model_copy(update={"train": changed})
-
     def _begin(self, request: Request) -> tuple[Prepared, TextModel]:
         """The rows, and an untrained model for them."""
         prepared = self.prepare(request)
         settings = _fitting(cast(Settings, request.settings), prepared.labels, request.progress.say)
-        settings = self._often_enough(settings, len(prepared.parts.train), request.progress.say)
+        rows, say = len(prepared.parts.train), request.progress.say
+        train = often_enough(settings.train, self.settings.train, rows, LEAST_STEPS, say)
+        settings = settings.model_copy(update={"train": train})
         model = _new_model(settings, prepared.rows(prepared.parts.train), prepared.labels)
         model.recipe = self
         classes = {prepared.targets[row] for row in prepared.parts.train}
@@ -218,19 +207,6 @@ class TextRecipe(Recipe):
         if counts and (warning := imbalance(prepared.labels, counts)):
             say(warning)
         return prepared
-
-
-def _source(data: Any) -> str | None:
-    """Where data named by the user is found again from another folder; None for what is in memory."""
-    if not isinstance(data, str | Path):
-        return None
-    path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else str(data)
-
-
-def _meaning(settings: Settings) -> dict[str, Any]:
-    """The settings that make a run what it is, besides those of the loop, by dotted key."""
-    return {name: value for name, value, _ in described(settings) if not name.startswith("train.")}
 
 
 def _column(table: Table, given: str | None, trained: str) -> str | None:
