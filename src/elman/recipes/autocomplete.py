@@ -48,7 +48,7 @@ TEST = ("Job", "Ecclesiastes", "Acts", "Romans")  # Mark would leak through Matt
 VALIDATION = ("Ruth", "Esther", "Lamentations", "Jonah", "Habakkuk", "Titus", "James", "1 John")
 LEAST_STEPS = 1000  # updates; fewer do not learn to spell
 BASELINE_ORDER = 10  # of the longest n-grams; validation chooses the order
-BASELINE_CHARACTERS = 10_000_000  # of the training part that n-grams are counted in
+BASELINE_CHARACTERS = 5_000_000  # of the training part that n-grams are counted in
 SETTINGS = Settings(
     data=DataSettings(window=64, vocabulary_size=1_000),
     model=ModelSettings(cell="lstm", embedding_size=64, hidden_size=512),

@@ -103,7 +103,7 @@ def bits_per_character(network: LanguageModel, documents: Sequence[Ids]) -> floa
     with torch.inference_mode():
         for first in range(0, len(ordered), ROWS):
             for nats in _nats(network, ordered[first : first + ROWS], device):
-                total += nats.double().sum().cpu()
+                total += nats.cpu().double().sum()
     network.train(training)
     return float(total) / math.log(2) / sum(map(len, ordered))
 
@@ -233,6 +233,8 @@ class _UpToWord:
 
     def __init__(self, network: LanguageModel, inside: Tensor) -> None:
         self._network, self._inside, self._first = network, inside, True
+        self._end = torch.tensor([END], device=inside.device)
+        self._refused = torch.tensor((*NEVER, START), device=inside.device)
 
     def advance(self, previous: Tensor, memory: Memory) -> Tensor:
         scores = self._network.advance(previous, memory)
@@ -242,8 +244,8 @@ class _UpToWord:
         self._first, memory.fixed["begun"] = False, begun
         after = scores.masked_fill(self._inside, -torch.inf).logsumexp(1)
         ended = torch.where(begun, after, scores[:, START])
-        refused = (begun[:, None] & ~self._inside).index_fill(1, torch.tensor((*NEVER, START)), True)
-        return scores.masked_fill(refused, -torch.inf).index_copy(1, torch.tensor([END]), ended[:, None])
+        refused = (begun[:, None] & ~self._inside).index_fill(1, self._refused, True)
+        return scores.masked_fill(refused, -torch.inf).index_copy(1, self._end, ended[:, None])
 
 
 def _in_word(character: str) -> bool:

@@ -13,6 +13,7 @@ import numpy as np
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
 _Whole = np.ndarray[Any, np.dtype[np.int64]]
+_Counts = np.ndarray[Any, np.dtype[np.int32]]
 _Real = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -30,11 +31,11 @@ class _Level:
     """
 
     keys: _Whole
-    counts: _Whole
-    suffixes: _Whole
-    totals: _Whole
-    kinds: _Whole
-    excluded: _Whole
+    counts: _Counts
+    suffixes: _Counts
+    totals: _Counts
+    kinds: _Counts
+    excluded: _Counts
 
 
 class NGrams:
@@ -63,7 +64,8 @@ class NGrams:
         for _ in range(order):
             contexts = _before(ids)
             keys, first, numbers = np.unique(contexts * size + text, return_index=True, return_inverse=True)
-            below = self._level(keys, np.bincount(numbers[counted], minlength=len(keys)), ids[first], below)
+            counts = np.bincount(numbers[counted], minlength=len(keys)).astype(np.int32)
+            below = self._level(keys, counts, ids[first].astype(np.int32), below)
             self._levels.append(below)
             ids = numbers
 
@@ -79,10 +81,10 @@ class NGrams:
         start = np.full(max(1, self._order - 1), self._border, dtype=np.int64)
         return np.concatenate([part for document in documents for part in (start, document)] or [start])
 
-    def _level(self, keys: _Whole, counts: _Whole, suffixes: _Whole, below: _Level | None) -> _Level:
+    def _level(self, keys: _Whole, counts: _Counts, suffixes: _Counts, below: _Level | None) -> _Level:
         contexts = 1 if below is None else len(below.keys)
         before, seen = keys // self._size, counts > 0
-        lower = np.zeros(len(keys)) if below is None else below.counts[suffixes]
+        lower = counts * 0 if below is None else below.counts[suffixes]
         return _Level(
             keys,
             counts,
@@ -117,7 +119,7 @@ class NGrams:
                 p = self._discounted(level, different, found, order, p)
         return chances
 
-    def _discounted(self, level: _Level, counts: _Whole, found: list[_Whole], order: int, p: _Real) -> _Real:
+    def _discounted(self, level: _Level, counts: _Counts, found: list[_Whole], order: int, p: _Real) -> _Real:
         contexts, size = level.keys // self._size, len(level.totals)
         discounts = _discounts(counts)[np.minimum(counts, 3)]
         totals, kept_back = _sums(contexts, counts, size), _sums(contexts, discounts, size)
@@ -159,13 +161,13 @@ def _before(ids: _Whole) -> _Whole:
     return np.concatenate([ids[:1] * 0, ids[:-1]])
 
 
-def _sums(groups: _Whole, values: Any, size: int) -> Any:
+def _sums(groups: _Whole | _Counts, values: Any, size: int) -> Any:
     whole = np.asarray(values).dtype.kind in "biu"
     sums = np.bincount(groups, weights=values, minlength=size)
-    return sums.round().astype(np.int64) if whole else sums
+    return sums.round().astype(np.int32) if whole else sums
 
 
-def _discounts(counts: _Whole) -> _Real:
+def _discounts(counts: _Counts) -> _Real:
     """What is taken from a count of 0, 1, 2, and 3 or more, from how many there are of each."""
     once, twice, thrice, fourfold = (max(1, int((counts == n).sum())) for n in (1, 2, 3, 4))
     y = once / (once + 2 * twice)
