@@ -120,7 +120,8 @@ class KeptMemory {
 std::pair<int64_t, int64_t> plan(const Program& program, int64_t rows, int64_t steps, int inputs, bool separate, int item_bytes,
                                  int64_t budget_bytes) {
   const uint8_t some = 0;  // only that there are resets matters here
-  const Inputs in{.rows = rows, .steps = steps, .resets = separate ? &some : nullptr, .x = {}, .inputs = inputs, .params = {}, .states = {}, .fresh = {}};
+  const Inputs in{.rows = rows, .steps = steps, .resets = separate ? &some : nullptr, .x = {}, .inputs = inputs,
+                  .params = {}, .states = {}, .fresh = {}};
   const Reserve r = plan_reserve(program, in, item_bytes, budget_bytes);
   return {r.numbers, r.segment};
 }
@@ -137,7 +138,8 @@ NB_MODULE(_native, m) {
   nb::class_<KeptMemory>(m, "Memory", "Memory(bytes): given back when the object goes.")
       .def(nb::init<size_t>())
       .def_prop_ro("address", &KeptMemory::address);
-  m.def("forward", &forward, "forward(program, double, numbers, ...): see Numbers in csrc/python.cpp for their order; passes given together run at once.");
+  m.def("forward", &forward,
+        "forward(program, double, numbers, ...): see Numbers in csrc/python.cpp for their order; passes given together run at once.");
   m.def("backward", &backward, "backward(forward, backward, double, numbers, ...)");
   m.def("packed_numbers", &packed_numbers, "packed_numbers(program): how many numbers its packed weights are.");
   m.def("pack", &pack, "pack(program, double, numbers of the inputs, address): packs the weights into memory of the caller.");

@@ -41,6 +41,13 @@ def test_the_best_is_named_even_where_it_is_a_baseline():
     ]
 
 
+def test_the_best_coverage_is_the_nearest_to_what_was_promised():
+    measured = {"wide": {"mase": 0.5, "coverage_80": 0.97}, "fit": {"mase": 0.6, "coverage_80": 0.78}}
+    lines = shown(comparison({**measured, "narrow": {"mase": 0.7, "coverage_80": 0.5}}))
+    assert lines[0] == ["method", "mase", "coverage_80"]
+    assert lines[-2:] == [["best", "mase:", "wide"], ["best", "coverage_80:", "fit"]]
+
+
 def test_the_best_is_bold():
     console = Console(width=80, force_terminal=True, color_system="standard")
     with console.capture() as text:

@@ -121,10 +121,16 @@ def _predict_texts(model: TextModel, texts: list[str], words: bool, as_json: boo
 
 def _predict_inputs(model: Model, inputs: list[str], as_json: bool) -> None:
     from elman.cli.console import results, write_json
+    from elman.cli.predict_table import delimited
 
     for one, answer in zip(inputs, model.answers(inputs), strict=True):
+        rows = answer["prediction"]
         if as_json:
             write_json({"input": one, **answer})
+        elif isinstance(rows, list) and rows and all(isinstance(row, dict) for row in rows):
+            # A table, ready for a file or a pipe; of several, each under its name.
+            sys.stdout.write(f"{visible(one)}\n" if len(inputs) > 1 else "")
+            sys.stdout.write(delimited({name: [row[name] for row in rows] for name in rows[0]}, ","))
         else:
             results().print(f"{visible(one)}\n  {visible(str(answer['prediction']))}", soft_wrap=True)
 

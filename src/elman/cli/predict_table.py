@@ -86,7 +86,8 @@ def _answered(model: TextModel, table: Table, column: str) -> dict[str, list[Any
     return added
 
 
-def _delimited(columns: Mapping[str, list[Any]], delimiter: str) -> str:
+def delimited(columns: Mapping[str, list[Any]], delimiter: str) -> str:
+    """Columns as delimited text with a header."""
     file = io.StringIO()
     writer = csv.writer(file, delimiter=delimiter, lineterminator="\n")
     writer.writerow(columns)
@@ -108,7 +109,7 @@ def _plain(cell: Any) -> Any:
 
 
 _WRITERS = {
-    ".csv": lambda columns: _delimited(columns, ","),
-    ".tsv": lambda columns: _delimited(columns, "\t"),
+    ".csv": lambda columns: delimited(columns, ","),
+    ".tsv": lambda columns: delimited(columns, "\t"),
     ".jsonl": _json_lines,
 }

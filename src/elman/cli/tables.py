@@ -17,6 +17,7 @@ _HIGHER = {
     "rouge_l": True, "bleu": True, "exact_match": True, "valid_bars": True, "mase": False, "pinball": False,
     "frame_accuracy": True, "bits_per_sample": False, "understood": True,
 }  # fmt: skip
+_NEAREST = {"coverage_80": 0.8}  # neither higher nor lower is better: this is
 
 _MOST_TAGS = 50
 
@@ -36,7 +37,7 @@ def comparison(measured: Mapping[str, Mapping[str, Any]]) -> RenderableType:
         measured: measures by the method's name; one that could not be measured says why as `left_out`.
     """
     compared = {name: values for name, values in measured.items() if "left_out" not in values}
-    columns = [m for m in _HIGHER if all(values.get(m) is not None for values in compared.values())]
+    columns = [m for m in (*_HIGHER, *_NEAREST) if all(values.get(m) is not None for values in compared.values())]
     best = {measure: _best(compared, measure) for measure in columns}
     table = plain_table("method")
     for measure in columns:
@@ -88,7 +89,10 @@ def lead(measure: str, test: Mapping[str, Any], baselines: Mapping[str, Mapping[
 def _best(measured: Mapping[str, Mapping[str, Any]], measure: str) -> list[str]:
     """The methods that have the best value, as it is shown."""
     shown = {name: round(values[measure], 3) for name, values in measured.items()}
-    value = (max if _HIGHER[measure] else min)(shown.values())
+    if measure in _NEAREST:
+        value = min(shown.values(), key=lambda one: abs(one - _NEAREST[measure]))
+    else:
+        value = (max if _HIGHER[measure] else min)(shown.values())
     return [name for name, one in shown.items() if one == value]
 
 

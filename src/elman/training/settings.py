@@ -47,7 +47,7 @@ class TrainSettings(BaseModel):
     )
     watch: str = Field(
         default="macro_f1",
-        description="metric that says which epoch was best; rmse, mae, loss, bits: lower is better",
+        description="metric that says which epoch was best; of errors, losses and bits the lowest",
     )
     seed: int = Field(default=0, ge=0, lt=2**32, description="start of every random choice; same seed, same bits")
     precision: Literal["no", "bf16", "fp16"] = Field(
