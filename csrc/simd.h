@@ -25,6 +25,7 @@
 #if defined(__SSE2__)
 #pragma GCC diagnostic push
 #ifndef __clang__  // gcc 12 takes the "undefined" operands in its own header for bugs (PR 105593)
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #endif
 #include <immintrin.h>

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from elman.data import split
+from elman.data import split, split_in_order
 from elman.errors import UserError
 
 
@@ -102,3 +102,13 @@ def test_refused(count, settings, said):
     with pytest.raises(UserError) as caught:
         split(count, seed=0, **settings)
     assert said in str(caught.value)
+
+
+def test_in_order_the_last_groups_are_the_test_part() -> None:
+    groups = [*"aabbbcccdd", *"ee"]
+    found = split_in_order(groups, (0.6, 0.2, 0.2))
+    assert found == ([*range(8)], [8, 9], [10, 11])
+    assert split_in_order([1, 2, 3], (0.98, 0.01, 0.01)) == ([0], [1], [2])
+    assert split_in_order([1, 2, 3], (0.01, 0.01, 0.98)) == ([0], [1], [2])
+    with pytest.raises(UserError, match="2 groups; at least 3"):
+        split_in_order([1, 1, 2])

@@ -226,7 +226,7 @@ def test_characters_in_parts_are_those_in_one(tmp_path: Path, kind: str) -> None
         settings={"data.vocabulary": kind, "train.epochs": 1},
     ).model
     composed, decomposed = model.probabilities(["caf\u00e9 J\u030cohn", "cafe\u0301 J\u030cohn"])
-    assert composed == decomposed
+    assert composed == pytest.approx(decomposed)  # torch's products of two equal rows may differ in a bit
 
 
 def test_a_training_part_with_one_class_is_refused_before_training(tmp_path: Path) -> None:

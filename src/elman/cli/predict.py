@@ -132,7 +132,8 @@ def _predict_inputs(model: Model, inputs: list[str], as_json: bool) -> None:
             sys.stdout.write(f"{visible(one)}\n" if len(inputs) > 1 else "")
             sys.stdout.write(delimited({name: [row[name] for row in rows] for name in rows[0]}, ","))
         else:
-            results().print(f"{visible(one)}\n  {visible(str(answer['prediction']))}", soft_wrap=True)
+            verdict = _verdict(answer) if "probabilities" in answer else visible(str(answer["prediction"]))
+            results().print(f"{visible(one)}\n  {verdict}", soft_wrap=True)
 
 
 def _refuse_table_options(model: Model, text: str | None, out: Path | None, force: bool) -> None:

@@ -98,7 +98,8 @@ def show_trained(trained: Trained, recipe: Recipe, *, own: bool) -> None:
     for measure, margin in (recipe.margins if own else {}).items():
         name, ahead = lead(measure, test, baselines)
         verdict = "reached" if ahead >= margin else "missed"
-        console.print(f"target {measure} {margin:.2f} better than {name}: {verdict} ({ahead:+.3f})")
+        wanted = f"{margin:.2f} better than" if margin else "as good as"
+        console.print(f"target {measure} {wanted} {name}: {verdict} ({ahead:+.3f})")
 
 
 def _settings(recipe: Recipe, config: Path | None, changes: list[str]) -> BaseModel:

@@ -16,8 +16,9 @@ from elman.data.fetch import DATASETS, fetch
 from elman.data.hutto import read_hutto
 from elman.data.labels import Labels, imbalance
 from elman.data.readers import read_table
-from elman.data.split import Split, split
+from elman.data.split import Split, split, split_in_order
 from elman.data.subwords import subwords
+from elman.data.surnames import read_surnames
 from elman.data.table import Table
 from elman.data.texts import drop_empty
 
@@ -63,8 +64,10 @@ __all__ = [
     "near_duplicates",
     "read_documents",
     "read_hutto",
+    "read_surnames",
     "read_table",
     "split",
+    "split_in_order",
     "subwords",
 ]
 

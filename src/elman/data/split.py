@@ -67,6 +67,36 @@ def split(
     return Split(*(sorted(row for unit in part for row in unit) for part in dealt))
 
 
+def split_in_order(groups: Sequence[Hashable], parts: tuple[float, float, float] = (0.8, 0.1, 0.1)) -> Split:
+    """Cut rows where they stand: the first groups to training, the next to validation, the last to test.
+
+    For rows whose order says something, such as who wrote them or when; nothing is drawn. A group counts as one,
+    however many rows it has, and stands where its first row stands.
+
+    Args:
+        groups: the group of each row; a group is never cut in two.
+        parts: the shares of training, validation and test in the number of groups, rounded, at least one group
+            each.
+
+    Raises:
+        UserError: the shares are no shares, or there are fewer than three groups.
+
+    Example:
+        >>> split_in_order(["a", "a", "b", "b", "b", "c"], (0.4, 0.3, 0.3))
+        Split(train=[0, 1], validation=[2, 3, 4], test=[5])
+    """
+    _check_shares(parts)
+    units = list(_units(groups).values())
+    if len(units) < len(parts):
+        fix = "at least 3 groups are needed, one for each part"
+        raise UserError("every part of the data must get some of it", found=f"{len(units)} groups", fix=fix)
+    test = min(max(1, round(parts[2] * len(units))), len(units) - 2)
+    validation = min(max(1, round(parts[1] * len(units))), len(units) - test - 1)
+    borders = (0, len(units) - test - validation, len(units) - test, len(units))
+    cuts = (units[start:end] for start, end in itertools.pairwise(borders))
+    return Split(*(sorted(row for unit in cut for row in unit) for cut in cuts))
+
+
 def _units(names: Iterable[Hashable]) -> dict[Hashable, list[int]]:
     units: dict[Hashable, list[int]] = {}
     for row, name in enumerate(names):

@@ -47,6 +47,13 @@ def logistic_regression(train: Rows, texts: Sequence[str]) -> Sequence[float]:
     return _fitted(model, scikit_learn("feature_extraction.text").TfidfVectorizer(), train, texts)
 
 
+def character_ngrams(train: Rows, texts: Sequence[str]) -> Sequence[float]:
+    """Logistic regression over tf-idf of runs of 1 to 4 characters, with the borders of words among them."""
+    model = scikit_learn("linear_model").LogisticRegression(C=30, max_iter=1000)
+    runs = scikit_learn("feature_extraction.text").TfidfVectorizer(analyzer="char_wb", ngram_range=(1, 4))
+    return _fitted(model, runs, train, texts)
+
+
 def ridge_regression(train: Rows, texts: Sequence[str]) -> Sequence[float]:
     """Ridge regression over tf-idf of words."""
     tfidf = scikit_learn("feature_extraction.text").TfidfVectorizer()

@@ -45,12 +45,14 @@ class TextRecipe(Recipe):
 
     Attributes:
         default_data: reads the recipe's own data, with the columns text, label and perhaps group.
+        class_baselines: methods for classes of any data, besides those that every text recipe has.
         more_baselines: methods that fit the recipe's own data only.
         example: a text to try the model on.
     """
 
     settings: Settings
     default_data: Callable[[], Table] = field(kw_only=True)
+    class_baselines: Mapping[str, Predict] = field(default_factory=dict, kw_only=True)
     more_baselines: Mapping[str, Predict] = field(default_factory=dict, kw_only=True)
     example: str = field(default="not bad at all", kw_only=True)
     arrangement = "many to one"
@@ -106,7 +108,8 @@ class TextRecipe(Recipe):
             resume=request.resume,
             progress=request.progress,
         )
-        more = self.more_baselines if request.data is None else {}
+        more = dict(self.class_baselines) if prepared.labels.kind == "classes" else {}
+        more |= self.more_baselines if request.data is None else {}
         test = parts["test"]
         model.metrics = {
             "test": measure(prepared.labels, test.targets, model.codes(model.encode(test.texts))),
