@@ -196,6 +196,8 @@ class Session:
             stdout=self.slave,
             stderr=self.slave,
             env={**os.environ, "TERM": "xterm", "PYTHONPATH": paths, **environment},
+            # Whoever runs the tests in the background may have Ctrl-C ignored, which a child would inherit.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         self.shown = ""
 
