@@ -192,3 +192,25 @@ def test_bad_settings(settings, said):
 def test_no_such_epoch_or_batch_is_said_at_once(number, start):
     with pytest.raises(UserError, match=f"found: epoch {number}, start {start}"):
         Batches([[1], [2], [3]], batch_size=2).epoch(number, start)
+
+
+def test_targets_of_the_steps_are_padded_with_what_a_loss_leaves_out():
+    sequences, targets = [[5, 6, 7], [8]], [np.array([[1, 0], [0, 2], [1, 1]]), np.array([[0, 1]])]
+    batch = next(Batches(sequences, targets, batch_size=2, shuffle=False).epoch(0))
+    assert batch.inputs.tolist() == [[8, 0, 0], [5, 6, 7]]
+    assert batch.targets.tolist() == [[[0, 1], [-100, -100], [-100, -100]], [[1, 0], [0, 2], [1, 1]]]
+    one = next(Batches(sequences, [t[:, 0] for t in targets], batch_size=2, shuffle=False).epoch(0))
+    assert one.to("cpu").targets.tolist() == [[0, -100, -100], [1, 0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("targets", "words"),
+    [
+        ([np.array([1, 0])], "targets for each of the 2 sequences; found: 1"),
+        ([np.array([1, 0]), np.array([1, 0])], "row 1: every step must have its target; found: 2 targets for 1"),
+        ([np.array([[0.5], [1.0]]), np.array([[1.0]])], "targets of steps must be class numbers"),
+    ],
+)
+def test_targets_of_steps_that_do_not_fit_are_refused(targets, words):
+    with pytest.raises(UserError, match=words):
+        Batches([[5, 6], [8]], targets, batch_size=2)

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from elman.data import Table
-from elman.data.marked_text import marked_text, plain_words, restored_text
+from elman.data.plain_text import marked_text, plain_words, restored_text
 from elman.data.tagged import Tagged
 from elman.data.tagged_readers import read_marked, read_tagged
-from elman.data.tagged_table import tagged_table
+from elman.data.tagged_table import TagColumns, tagged_table
 from elman.errors import UserError
 
 
 def read(tmp_path, text, name="words.txt", **columns):
     path = tmp_path / name
     path.write_text(text, encoding="utf-8")
-    return read_tagged(path, **columns)
+    return read_tagged(path, TagColumns(**columns))
 
 
 def test_lines_of_words_and_tags(tmp_path):
@@ -67,6 +69,14 @@ def test_a_column_of_sentences_may_be_filled_in_once_a_sentence(tmp_path):
     assert read(tmp_path, text, "words.csv", tag="POS").tags["tag"] == [["IN", "NNP"], ["VB"]]
 
 
+def test_columns_trained_on_are_taken_where_they_are_there():
+    trained = TagColumns("w", "t", "s")
+    assert read_tagged({"w": ["a", "b"], "t": ["X", "Y"], "s": [1, 2]}, trained=trained).words == [["a"], ["b"]]
+    assert read_tagged({"word": ["a"], "tag": ["X"]}, trained=trained).words == [["a"]]
+    with pytest.raises(UserError, match="no column 'w'"):
+        read_tagged({"word": ["a"], "tag": ["X"]}, TagColumns("w"), trained)
+
+
 def test_rows_of_lists_are_sentences():
     table = Table({"tokens": [["a", "b"], ["c"]], "ner_tags": [[0, 1], [0]]}, "data")
     tagged = read_tagged(table)
@@ -94,7 +104,7 @@ def test_an_empty_row_ends_a_sentence():
 )
 def test_rows_that_are_no_words_with_tags_are_named(columns, words):
     with pytest.raises(UserError, match=words):
-        tagged_table(Table(columns, "data"), None, None, None)
+        tagged_table(Table(columns, "data"), TagColumns(), TagColumns())
 
 
 def test_folders_and_missing_files_are_refused(tmp_path):
@@ -111,7 +121,7 @@ def test_plain_text_of_files_folders_and_tables(tmp_path):
     (tmp_path / "three.txt").write_text("No?")
     tagged = read_marked(tmp_path)
     assert tagged.words == [["go", "on"], ["no"]]
-    assert tagged.groups == ["a/one.txt", "three.txt"]
+    assert [Path(group).name for group in tagged.groups] == ["one.txt", "three.txt"]
     assert read_marked(tmp_path / "three.txt").tags["mark"] == [["?"]]
     assert read_marked({"text": ["Go on.", "", "No?"]}).words == [["go", "on"], ["no"]]
     with pytest.raises(UserError, match="holds no word"):

@@ -166,3 +166,16 @@ def test_refused(texts, kind, size, said):
 def test_a_word_without_end_is_cut():
     vocabulary = Vocabulary.train(["x" * 1_000_000, "a b"], "bpe")
     assert max(map(len, vocabulary.tokens("x" * 1000))) == 40
+
+
+def test_whole_words_are_one_piece_each_and_never_reserved():
+    words = ["New York", "U.S.", "<padding>", "caf\u00e9", "..."]
+    vocabulary = Vocabulary.train(words * 2, "whole")
+    known = vocabulary.encode(["new york", "u.s.", "<padding>", "cafe\u0301", "..."])
+    assert sorted(number for one in known for number in one) == [4, 5, 6, 7, 8]
+    assert vocabulary.encode(["York", "<unknown>", "<start>", ""]) == [[1], [1], [1], []]
+    assert (
+        vocabulary.decode([number for one in known for number in one]) == "new york u.s. <padding> caf\u00e9 ..."
+    )
+    assert vocabulary.tokens("New York") == ["New York"]
+    assert Vocabulary.from_json(vocabulary.to_json()).encode(words) == vocabulary.encode(words)

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,7 +18,7 @@ from elman.data import Labels, Table
 from elman.errors import UserError
 from elman.export import save_model
 from elman.recipes.baselines import Rows, measure_baselines
-from elman.recipes.measures import measure
+from elman.recipes.measures import measure, measure_tags, scikit_learn
 from elman.recipes.settings import changed, from_assignments, from_file
 from elman.training import Silent
 from elman.training.lock import FolderLock
@@ -176,6 +177,21 @@ def test_measures_by_hand() -> None:
     assert got["confusion"] == [[1, 1, 0], [0, 2, 0], [0, 0, 0]]
     numbers = measure(Labels("numbers"), [1.0, 3.0], [2.0, 3.0])
     assert (numbers["mae"], numbers["r2"]) == (0.5, 0.5)
+
+
+def test_measures_of_tags_are_those_of_scikit_learn_kind_by_kind() -> None:
+    random = np.random.default_rng(0)
+    truth, guess = (np.stack([random.integers(0, 2, 99), random.integers(0, 4, 99)], 1) for _ in range(2))
+    guess[guess[:, 1] == 3, 1] = 0
+    got = measure_tags({"case": ("x", "X"), "mark": ("none", ".", "?", "!", "never")}, truth, guess)
+    metrics = scikit_learn("metrics")
+    wanted = [metrics.f1_score(truth[:, k], guess[:, k], average="macro", zero_division=0) for k in range(2)]
+    assert [one["macro_f1"] for one in got["kinds"].values()] == pytest.approx(wanted)
+    assert got["macro_f1"] == pytest.approx(sum(wanted) / 2)
+    assert got["accuracy"] == np.mean([tuple(a) == tuple(b) for a, b in zip(truth, guess, strict=True)])
+    assert got["kinds"]["mark"]["tags"].keys() == {"none", ".", "?", "!"}
+    assert got["kinds"]["mark"]["tags"]["!"]["f1"] == 0
+    assert sum(one["words"] for one in got["kinds"]["mark"]["tags"].values()) == got["words"] == 99
 
 
 def test_baselines_by_hand_and_without_words() -> None:

@@ -20,8 +20,9 @@ from elman.data.tagged import Tagged
 from elman.errors import UserError
 from elman.recipes import tag as recipe
 from elman.recipes.settings import changed
-from elman.recipes.tag import TEST, VALIDATION, tag_loss
+from elman.recipes.tag import VALIDATION, tag_loss
 from elman.recipes.tag_model import build_network
+from elman.recipes.trigrams import trigram_tags
 from elman.training import Silent
 
 TINY = {
@@ -108,6 +109,8 @@ def test_words_never_seen_go_by_their_letters(model: recipes.Trained) -> None:
         (lambda m: m.tag(["carl", " "]), "word 1: every word must be a string that is not empty"),
         (lambda m: m.predict("carl read"), "a list of texts is wanted; found: one text"),
         (lambda m: m.predict(["carl", " \n"]), "text 2: a text must hold a word"),
+        (lambda m: m.inputs("words.csv"), "the lines of a text file; found: a table"),
+        (lambda m: m.inputs("none.txt"), "none.txt: the file cannot be read"),
         (lambda m: m.evaluate({"word": ["carl"], "tag": ["VERB"]}), "one of those trained on; found: 'VERB'"),
     ],
 )
@@ -124,7 +127,7 @@ def test_padding_adds_nothing_to_the_loss() -> None:
     pieces = torch.randint(1, 30, (20, 25), dtype=torch.int32)
     rows = [random.integers(1, 20, length) for length in (7, 2, 4)]
     targets = [np.stack([random.integers(0, 2, len(r)), random.integers(0, 3, len(r))], 1) for r in rows]
-    loss = tag_loss(pieces, [2, 3], unknown=0.0)
+    loss = tag_loss(pieces, [2, 3], unknown=0.0, offsets=torch.tensor([-0.1, -2.0, 0.0, -1.0, -3.0]))
 
     def of(chosen: list[int]) -> torch.Tensor:
         batches = Batches([rows[i] for i in chosen], [targets[i] for i in chosen], batch_size=9)
@@ -138,11 +141,19 @@ def test_padding_adds_nothing_to_the_loss() -> None:
         torch.testing.assert_close(one, other)
 
 
+def test_trigrams_back_off_to_the_neighbour_asked_first() -> None:
+    train, tags = [["a", "x", "b"], ["c", "x", "d"], ["c", "x", "d"]], [0, 1, 0, 0, 2, 0, 0, 2, 0]
+    assert trigram_tags(train, tags, [["a", "x", "b"]]).tolist() == [0, 1, 0]
+    assert trigram_tags(train, tags, [["c", "x", "b"]]).tolist() == [0, 1, 0]
+    assert trigram_tags(train, tags, [["c", "x", "b"]], after_first=False).tolist() == [0, 2, 0]
+    assert trigram_tags(train, tags, [["y", "x", "y"], ["y"], []]).tolist() == [0, 2, 0, 0]
+
+
 def test_no_book_is_in_two_parts(bible: recipe.Prepared) -> None:
     books = {part: set(rows.groups) for part, rows in bible.parts.items()}
-    assert books["test"] == set(TEST)
+    assert books["test"] == {"Job", "Ecclesiastes", "Acts", "Romans"}
     assert books["validation"] == set(VALIDATION)
-    assert len(books["train"]) == 66 - len(TEST) - len(VALIDATION)
+    assert len(books["train"]) == 66 - 4 - len(VALIDATION)
     assert not books["train"] & (books["test"] | books["validation"])
     seen = {" ".join(words[at : at + 20]) for words in bible.parts["train"].words for at in range(len(words) - 19)}
     again = [words for words in bible.parts["test"].words if " ".join(words[:20]) in seen]
@@ -258,6 +269,13 @@ def test_a_mapping_of_words_and_tags_is_taken(tmp_path: Path) -> None:
     assert run.metrics["training"]["rows"] == 45
     with pytest.raises(UserError, match=r"trained on a table in memory.*--data"):
         run.model.evaluate()
+
+
+def test_settings_that_cannot_be_are_named() -> None:
+    with pytest.raises(UserError, match=r"data.longest: .*must not be less than data.shortest.*found: 10"):
+        changed(recipe.SETTINGS, {"data.longest": 10})
+    with pytest.raises(UserError, match=r"model.balance: .*less than or equal to 1"):
+        changed(recipe.SETTINGS, {"model.balance": 2})
 
 
 def test_few_rows_are_seen_more_often(tmp_path: Path, file: Path) -> None:

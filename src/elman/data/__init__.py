@@ -25,7 +25,10 @@ from elman.data.texts import drop_empty
 if TYPE_CHECKING:
     from elman.data.batches import Batch, Batches
     from elman.data.characters import character_ids, characters_of, composed
+    from elman.data.plain_text import marked_text
     from elman.data.streams import Streams, Window
+    from elman.data.tagged import Tagged
+    from elman.data.tagged_readers import read_marked, read_tagged
     from elman.data.vocabulary import Vocabulary
 
 _LATER = {
@@ -34,7 +37,11 @@ _LATER = {
     "character_ids": "elman.data.characters",
     "characters_of": "elman.data.characters",
     "composed": "elman.data.characters",
+    "marked_text": "elman.data.plain_text",
     "Streams": "elman.data.streams",
+    "Tagged": "elman.data.tagged",
+    "read_marked": "elman.data.tagged_readers",
+    "read_tagged": "elman.data.tagged_readers",
     "Window": "elman.data.streams",
     "Vocabulary": "elman.data.vocabulary",
 }
@@ -49,6 +56,7 @@ __all__ = [
     "Split",
     "Streams",
     "Table",
+    "Tagged",
     "Vocabulary",
     "Window",
     "cache_folder",
@@ -61,11 +69,14 @@ __all__ = [
     "drop_empty",
     "fetch",
     "imbalance",
+    "marked_text",
     "near_duplicates",
     "read_documents",
     "read_hutto",
+    "read_marked",
     "read_surnames",
     "read_table",
+    "read_tagged",
     "split",
     "split_in_order",
     "subwords",

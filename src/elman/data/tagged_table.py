@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from elman.data.columns import column_named
 from elman.data.table import Table, is_missing
@@ -15,7 +15,15 @@ TAG_NAMES = ("tag tags label labels", "ner ner_tag ner_tags pos pos_tag pos_tags
 _SENTENCE_NAMES = ("sentence", "sentence #", "sentence_id", "sentence id", "sent_id", "sent")
 
 
-def tagged_table(table: Table, word: str | None, tag: str | None, sentence: str | None) -> Tagged:
+class TagColumns(NamedTuple):
+    """Names of the columns of words, of tags, and of sentences; None where one is not known."""
+
+    word: str | None = None
+    tag: str | None = None
+    sentence: str | None = None
+
+
+def tagged_table(table: Table, named: TagColumns, trained: TagColumns) -> Tagged:
     """Rows of words out of a table.
 
     A row holds a word and its tag; where the cells are lists, a row holds the words of a sentence and their tags.
@@ -24,27 +32,27 @@ def tagged_table(table: Table, word: str | None, tag: str | None, sentence: str 
 
     Args:
         table: the data.
-        word: the column of words; found by its usual name where it is not given.
-        tag: the column of tags; likewise.
-        sentence: the column that says to which sentence a word belongs; likewise, where there is one.
+        named: columns that the user has named.
+        trained: columns that are taken where they are there and none is named; the rest is known by usual names.
 
     Raises:
         UserError: no such column, a word without its tag or a tag without its word; the line is named.
 
     Example:
         >>> table = Table({"word": ["I", "ran", "No"], "tag": ["N", "V", "N"], "sentence": ["1", "", "2"]}, "data")
-        >>> tagged_table(table, None, None, None).words
+        >>> tagged_table(table, TagColumns(), TagColumns()).words
         [['I', 'ran'], ['No']]
     """
-    word_column = _column(table, word, WORD_NAMES, "--text", tag)
-    tag_column = _column(table, tag, TAG_NAMES, "--label", word_column)
+    there = TagColumns(*(name if name in table.columns else None for name in trained))
+    word_column = _column(table, named.word or there.word, WORD_NAMES, "--text", named.tag or there.tag)
+    tag_column = _column(table, named.tag or there.tag, TAG_NAMES, "--label", word_column)
     chosen = [f"words {word_column!r}", f"tags {tag_column!r}"]
     words, tags = table.column(word_column), table.column(tag_column)
     rows = Rows()
     if any(isinstance(cell, list) for cell in words):
         _add_sentences(rows, words, tags, table)
         return rows.tagged(table.source, f"columns: {', '.join(chosen)}, a sentence a row")
-    name = sentence or _sentence_column(table, (word_column, tag_column))
+    name = named.sentence or there.sentence or _sentence_column(table, (word_column, tag_column))
     sentences = [None] * len(table) if name is None else table.column(name)
     chosen.append("no column of sentences" if name is None else f"sentences {name!r}")
     current = None

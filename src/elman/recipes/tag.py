@@ -23,9 +23,10 @@ from torch.nn.functional import cross_entropy
 
 from elman.data import Batch, Batches, Vocabulary
 from elman.data.bible import read_bible
-from elman.data.marked_text import CASES, MARKS, marked_text
+from elman.data.plain_text import CASES, MARKS, marked_text
 from elman.data.tagged import Tagged
 from elman.data.tagged_readers import read_marked, read_tagged
+from elman.data.tagged_table import TagColumns
 from elman.data.vocabulary import PADDING, UNKNOWN
 from elman.errors import UserError
 from elman.export import ModelFolder, save_model
@@ -35,6 +36,7 @@ from elman.recipes.measures import Measures, measure_tags
 from elman.recipes.model_folder import checked_config, load_weights, source_of, training_figures
 from elman.recipes.settings import described, meaning, often_enough
 from elman.recipes.tag_model import (
+    LONGEST_WORD,
     Codes,
     DataSettings,
     Encoded,
@@ -57,11 +59,12 @@ SETTINGS = Settings(
         hidden_size=192,
         num_layers=1,
         bidirectional=True,
-        subwords=20_000,
-        dropout=0.3,
+        subwords=10_000,
+        dropout=0.4,
         unknown=0.1,
+        balance=0.25,
     ),
-    train=TrainSettings(epochs=5, batch_size=64, learning_rate=3e-3, weight_decay=0.01),
+    train=TrainSettings(epochs=6, batch_size=64, learning_rate=4e-3, weight_decay=0.01),
 )
 TEST = ("Job", "Ecclesiastes", "Acts", "Romans")
 VALIDATION = ("Ruth", "Esther", "Lamentations", "Jonah", "Habakkuk", "Hebrews", "1 John")
@@ -102,17 +105,17 @@ class TagRecipe(Recipe):
         prepared, model = self._begin(request)
         run = _Run(prepared, model, request)
         fitted = run.fit(model, request.out)
-        baselines = run.counted()
+        baselines, training = run.counted(), training_figures(fitted, model.network, len(prepared.parts["train"]))
         if model.settings.baselines.one_direction and model.settings.model.bidirectional:
             request.progress.say("baseline: the same network in one direction")
             forwards = self._model(_forwards(model.settings), model.vocabulary, model.kinds, marks=model.marks)
-            run.fit(forwards, request.out / "one_direction")
+            training["one_direction_seconds"] = round(run.fit(forwards, request.out / "one_direction").seconds, 1)
             baselines["one_direction"] = run.measure(forwards, "test")
         model.metrics = {
             "test": run.measure(model, "test"),
             "baselines": baselines,
             "validation": fitted.best_metrics,
-            "training": training_figures(fitted, model.network, len(prepared.parts["train"])),
+            "training": training,
         }
         model.folder = request.out
         model.config = {
@@ -152,8 +155,11 @@ class TagRecipe(Recipe):
         """What the model is worth on data; see `elman.recipes.contract.Model.evaluate`."""
         about, asked = model.config["data"], model.settings.data
         if data is not None:
-            text, label = text or about["text"], label or about["label"]
-            read = _read(data, text, label, asked, marks=model.marks)
+            if model.marks:
+                read = _read_marked(data, text, label)
+            else:
+                trained = TagColumns(about["text"], about["label"], asked.sentence)
+                read = read_tagged(data, TagColumns(text, label), trained)
             passages = (asked.longest, asked.shortest, asked.seed)
             rows = read.cut(*passages) if model.marks else read.cut(asked.max_length)
             return measure_model(model, tag_codes(rows, model.kinds), model.encode(rows.words))
@@ -175,7 +181,7 @@ class TagRecipe(Recipe):
         say(f"{prepared.source}: {prepared.shown_parts()}; tags: {prepared.shown_tags()}")
         train = often_enough(settings.train, self.settings.train, len(prepared.parts["train"]), LEAST_STEPS, say)
         settings = settings.model_copy(update={"train": train})
-        words = [word for row in prepared.parts["train"].words for word in row]
+        words = [word[:LONGEST_WORD] for row in prepared.parts["train"].words for word in row]
         vocabulary = Vocabulary.train(words, "whole", settings.data.vocabulary_size)
         return prepared, self._model(settings, vocabulary, prepared.kinds, marks=prepared.marks)
 
@@ -211,7 +217,7 @@ class _Run:
         sizes = [len(names) for names in model.kinds.values()]
         return fit(
             model.network,
-            tag_loss(encoded.pieces, sizes, settings.model.unknown),
+            tag_loss(encoded.pieces, sizes, settings.model.unknown, self._offsets(settings.model.balance)),
             batches,
             lambda _: {k: v for k, v in self.measure(model, "validation").items() if isinstance(v, float)},
             settings.train,
@@ -220,6 +226,15 @@ class _Run:
             resume=self._request.resume,
             progress=self._request.progress,
         )
+
+    def _offsets(self, balance: float) -> Tensor:
+        """What is added to the scores in training: balance * ln(share) of each tag of each kind."""
+        codes = np.concatenate(self._codes["train"])
+        shares = [
+            (np.bincount(codes[:, k], minlength=len(names)) + 1) / (len(codes) + len(names))
+            for k, names in enumerate(self._prepared.kinds.values())
+        ]
+        return torch.from_numpy(balance * np.log(np.concatenate(shares))).float()
 
     def measure(self, model: TagModel, part: str) -> Measures:
         """What a model is worth on a part."""
@@ -256,13 +271,23 @@ def measure_model(model: TagModel, codes: Sequence[Codes], encoded: Encoded) -> 
     return measure_tags(model.kinds, np.concatenate(codes), model.codes(encoded)) | {"rows": len(codes)}
 
 
-def tag_loss(pieces: Tensor, sizes: Sequence[int], unknown: float) -> Callable[[nn.Module, Batch], Tensor]:
+def tag_loss(
+    pieces: Tensor, sizes: Sequence[int], unknown: float, offsets: Tensor
+) -> Callable[[nn.Module, Batch], Tensor]:
     """Softmax with cross-entropy, -ln p_tag, a mean over the words of a batch, summed over the kinds.
+
+    p = softmax(scores + offsets), where an offset is balance * ln(share of the tag in the training part). The
+    highest of the scores alone is then the tag with the largest p / share^balance: with 0 the likeliest tag, with
+    more a rare tag needs less to be said.
 
     Args:
         pieces: what the network reads of each distinct word, see `TagModel.encode`.
         sizes: the number of tags of each kind.
         unknown: the share of words whose own vector is hidden, so that n-grams learn to stand for it.
+        offsets: (tags of all kinds,).
+
+    Source:
+        A. K. Menon et al., Long-tail learning via logit adjustment, arXiv:2007.07314v2.
     """
 
     def loss(network: nn.Module, batch: Batch) -> Tensor:
@@ -273,16 +298,14 @@ def tag_loss(pieces: Tensor, sizes: Sequence[int], unknown: float) -> Callable[[
             hidden = (torch.rand(batch.inputs.shape, device=inputs.device) < unknown) & (batch.inputs != PADDING)
             inputs[..., 0] = inputs[..., 0].masked_fill(hidden, UNKNOWN)
         scores, _ = network(inputs, lengths=batch.lengths)
-        parts = scores.split(list(sizes), -1)
+        parts = (scores + offsets.to(scores.device)).split(list(sizes), -1)
         losses = [cross_entropy(one.flatten(0, 1), batch.targets[..., k].flatten()) for k, one in enumerate(parts)]
         return torch.stack(losses).sum()
 
     return loss
 
 
-def _read(data: Any, text: str | None, label: str | None, asked: DataSettings, *, marks: bool) -> Tagged:
-    if not marks:
-        return read_tagged(data, text, label, asked.sentence)
+def _read_marked(data: Any, text: str | None, label: str | None) -> Tagged:
     if label is not None:
         raise UserError("plain text has no column of tags", where="--label", found=label)
     return read_marked(data, text)
@@ -293,9 +316,11 @@ def prepared_data(data: Any, text: str | None, label: str | None, asked: DataSet
     if data is None:
         own = marked_text(read_bible(), "the King James Bible")
         return prepare_marked(own, asked, KINDS, {"validation": VALIDATION, "test": TEST}), own
-    marks = asked.tags == "marks"
-    read = _read(data, text, label, asked, marks=marks)
-    return (prepare_marked(read, asked, KINDS, {}) if marks else prepare_tagged(read, asked)), read
+    if asked.tags == "marks":
+        read = _read_marked(data, text, label)
+        return prepare_marked(read, asked, KINDS, {}), read
+    read = read_tagged(data, TagColumns(text, label, asked.sentence))
+    return prepare_tagged(read, asked), read
 
 
 def _forwards(settings: Settings) -> Settings:

@@ -9,14 +9,15 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from torch import Tensor
 
 from elman import cells
 from elman.data import Batches, Vocabulary, subwords
 from elman.data.lines import read_lines
-from elman.data.marked_text import plain_words, restored_text
+from elman.data.plain_text import plain_words, restored_text
 from elman.data.subwords import MOST
+from elman.data.tagged_readers import TABLES
 from elman.data.vocabulary import UNKNOWN
 from elman.errors import UserError
 from elman.models import ManyToMany, WordEncoder
@@ -27,7 +28,7 @@ from elman.training import TrainSettings
 
 Codes: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
 _STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-_LONGEST_WORD = 100  # characters; what is longer is no word, and is read as far as that
+LONGEST_WORD = 100  # characters; what is longer is no word, and is read as far as that
 _WINDOW, _MARGIN = 400, 50  # a longer text is read in windows of so many words, which overlap by twice the margin
 
 
@@ -51,7 +52,7 @@ class DataSettings(BaseModel):
 
     @field_validator("longest")
     @classmethod
-    def _not_shorter(cls, value: int, info: Any) -> int:
+    def _not_shorter(cls, value: int, info: ValidationInfo) -> int:
         if value < info.data.get("shortest", value):
             raise ValueError("must not be less than data.shortest")
         return value
@@ -70,6 +71,12 @@ class ModelSettings(BaseModel):
     subwords: int = Field(20_000, ge=1, le=10_000_000, description="hashes of character n-grams of words")
     dropout: float = Field(0.3, ge=0, lt=1, description="share of numbers zeroed in training")
     unknown: float = Field(0.1, ge=0, lt=1, description="share of words known by their n-grams alone in training")
+    balance: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="0: the likeliest tag; 1: each tag as if all were equally frequent; or between",
+    )
 
     @field_validator("cell")
     @classmethod
@@ -160,7 +167,7 @@ class TagModel(Model):
     def encode(self, rows: Sequence[Sequence[str]]) -> Encoded:
         """What the network reads of rows of words."""
         distinct = {word: number for number, word in enumerate(dict.fromkeys(w for row in rows for w in row), 1)}
-        cut = [word[:_LONGEST_WORD] for word in distinct]
+        cut = [word[:LONGEST_WORD] for word in distinct]
         numbers = self.vocabulary.encode(cut)
         buckets = self.settings.model.subwords
         pieces = torch.zeros(len(cut) + 1, 1 + MOST, dtype=torch.int32)
@@ -226,24 +233,33 @@ class TagModel(Model):
         return [answer["prediction"] for answer in self.answers(inputs)]
 
     def answers(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
-        """For each text its `prediction`, and its `words`, each with its tags by their kind."""
+        """For each text its `prediction`, and its `words`, each with its tags by their kind.
+
+        A text begins with a capital, whatever the network says, which was trained on passages that begin anywhere.
+        """
         if isinstance(inputs, str):
             raise UserError("a list of texts is wanted", found="one text", fix="write predict([text])")
         rows = [self._words(text, number) for number, text in enumerate(inputs, start=1)]
+        found = self._tagged(rows)
+        if self.marks and "case" in self.kinds:
+            for tags in found:
+                tags[0]["case"] = "capital"
         return [
             {
                 "prediction": self._shown(words, tags),
                 "words": [{"word": word, **of_word} for word, of_word in zip(words, tags, strict=True)],
             }
-            for words, tags in zip(rows, self._tagged(rows), strict=True)
+            for words, tags in zip(rows, found, strict=True)
         ]
 
     def inputs(self, data: str) -> list[str]:
         """The lines of a text file, but for the empty ones.
 
         Raises:
-            UserError: the file cannot be read, or holds nothing.
+            UserError: the file is a table, cannot be read, or holds nothing.
         """
+        if Path(data).suffix.lower() in TABLES:
+            raise UserError("the texts to be tagged are the lines of a text file", where=data, found="a table")
         lines = [line.strip() for line in read_lines(Path(data).expanduser())]
         if not any(lines):
             raise UserError("the file holds no text", where=data)
@@ -282,7 +298,7 @@ class TagModel(Model):
 
     def _shown(self, words: Sequence[str], tags: Sequence[Mapping[str, str]]) -> str:
         if not self.marks:
-            return " ".join(f"{word}/{tag['tag']}" for word, tag in zip(words, tags, strict=True))
+            return " ".join(f"{word}/{'+'.join(tag.values())}" for word, tag in zip(words, tags, strict=True))
         cases, marks = ([tag.get(kind, "none") for tag in tags] for kind in ("case", "mark"))
         return restored_text(words, cases, marks)
 

@@ -90,7 +90,7 @@ def prepare_marked(
         where = [named.get(str(group), "train") for group in tagged.groups]
         dealt = {p: tagged.select([i for i, one in enumerate(where) if one == p]) for p in ("train", *parts)}
     else:
-        rows = tagged.cut(STRETCH)
+        rows = tagged.cut(max(1, min(STRETCH, tagged.count // 20)))
         dealt = _dealt(replace(rows, groups=[f"stretch {row}" for row in range(len(rows))]), asked)
     there = {kind: {tag for row in tagged.tags[kind] for tag in row} for kind in kinds}
     kept = {kind: names for kind, names in kinds.items() if len(there[kind]) > 1}
