@@ -128,6 +128,11 @@ class Recurrent(nn.Module):
         return self.stack.cell
 
     @property
+    def input_size(self) -> int:
+        """Width of the inputs."""
+        return self.stack.input_size
+
+    @property
     def output_size(self) -> int:
         """Width of the outputs, both directions side by side."""
         return self.stack.output_size

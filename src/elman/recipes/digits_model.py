@@ -20,7 +20,7 @@ from elman.errors import UserError
 from elman.models import Committee, ManyToOne, OneToOne
 from elman.nn import Recurrent
 from elman.nn.pooling import KINDS
-from elman.recipes.contract import Model
+from elman.recipes.job import JobModel
 from elman.recipes.text_model import rounded
 from elman.training import TrainSettings
 
@@ -145,14 +145,23 @@ def class_scores(network: nn.Module, grids: Grid, classes: int, batch_size: int 
     return torch.cat(found) if found else torch.zeros(0, classes)
 
 
-class DigitsModel(Model):
+class DigitsModel(JobModel):
     """A trained model of pictures: `predict`, `probabilities`, `evaluate`."""
 
     def __init__(
         self, network: Committee, labels: Labels, settings: Settings, shape: tuple[int, int], white: float
     ) -> None:
-        self.network, self.labels, self.settings = network, labels, settings
-        self.shape, self.white = shape, white
+        self.network: nn.Module = network
+        self.labels, self.settings, self.shape, self.white = labels, settings, shape, white
+
+    def described(self) -> dict[str, Any]:
+        """What `config.json` holds besides the settings and the data."""
+        height, width = self.shape
+        return {"labels": list(self.labels.names), "height": height, "width": width, "white": self.white}
+
+    def shown(self) -> list[tuple[str, str]]:
+        """The size of the pictures."""
+        return [("size", f"{self.shape[0]} x {self.shape[1]}")]
 
     def read(self, pictures: Sequence[Any]) -> Grid:
         """What the network reads, (N, H, W), of paths of pictures or of arrays (H, W) in the data's units.

@@ -55,6 +55,20 @@ class Pictures:
         """The pictures of a part and their class numbers."""
         return self.grids[rows], [self.codes[row] for row in rows]
 
+    @property
+    def columns(self) -> tuple[str | None, str | None]:
+        """The columns of texts, which there are none of, and of labels."""
+        return None, self.label
+
+    def shown(self) -> list[tuple[str, str]]:
+        """How many pictures of each class and in each part."""
+        counts = self.labels.counts(self.codes)
+        parts = self.parts._asdict()
+        return [
+            ("labels", ", ".join(f"{name} {count}" for name, count in counts.items())),
+            ("parts", ", ".join(f"{name} {len(part)}" for name, part in parts.items())),
+        ]
+
     def fingerprint(self) -> str:
         """A hash of every picture, label and part, in order: whether data is still what it was."""
         hashed = hashlib.sha256(self.grids.tobytes())
