@@ -79,8 +79,8 @@ arm: $(STAMP)  # the same program for aarch64, run under emulation
 kill-test: install  # 200 runs killed at random moments and resumed; minutes
 	ELMAN_KILLS=200 $(BIN)/pytest tests/training/test_training_kill.py
 
-targets: install  # the recipes' promised figures, measured over seeds; writes benchmarks/results; minutes
-	$(BIN)/python benchmarks/sentiment.py
+targets: install  # the recipes' promised figures, measured over seeds; writes benchmarks/results; an hour
+	$(BIN)/python benchmarks/recipes.py
 
 bench: install  # the engine beside torch.nn, JAX and ONNX Runtime; writes benchmarks/results; half an hour, on a quiet machine
 	$(BIN)/pip install -q --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[bench]"

@@ -104,6 +104,20 @@ void pack(const Program& program, bool wide, const nb::tuple& numbers, uintptr_t
   (wide ? pack_weights<double> : pack_weights<float>)(program, in, reinterpret_cast<void*>(to));
 }
 
+// Steps of the same rows, one call each; it keeps the program and nothing else alive.
+class LiveSteps {
+ public:
+  LiveSteps(const Program& program, bool wide, nb::tuple numbers) {
+    int threads = 1;
+    const ForwardRun run = forward_run(program, Numbers(std::move(numbers)), &threads);
+    live_ = (wide ? make_live<double> : make_live<float>)(run, threads);
+  }
+  void step(uintptr_t x, uintptr_t y) { live_->step(reinterpret_cast<void*>(x), reinterpret_cast<void*>(y)); }
+
+ private:
+  std::unique_ptr<Live> live_;
+};
+
 // What a training run leaves for its backward run, or packed weights.
 class KeptMemory {
  public:
@@ -138,6 +152,9 @@ NB_MODULE(_native, m) {
   nb::class_<KeptMemory>(m, "Memory", "Memory(bytes): given back when the object goes.")
       .def(nb::init<size_t>())
       .def_prop_ro("address", &KeptMemory::address);
+  nb::class_<LiveSteps>(m, "Live", "Live(program, double, numbers): the run of `forward`, again and again; the weights must be packed.")
+      .def(nb::init<const Program&, bool, nb::tuple>(), nb::keep_alive<1, 2>())
+      .def("step", &LiveSteps::step, "step(address of x, address of y)");
   m.def("forward", &forward,
         "forward(program, double, numbers, ...): see Numbers in csrc/python.cpp for their order; passes given together run at once.");
   m.def("backward", &backward, "backward(forward, backward, double, numbers, ...)");

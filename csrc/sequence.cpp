@@ -28,21 +28,19 @@ class Run {
   explicit Run(const Call<T>& call, int part = 0, int parts = 1)
       : call_(call), rows_(call.in, part, parts), k_(kernels<T>()), bound_(call_, rows_) {}
 
-  void go(int threads) {
-    threads = small() ? 1 : std::min(threads, kMostThreads);
-    split_ = split(threads);
-    if (split_ == Split::nothing && work() < 1e8) threads = 1;  // what is left to share out is worth no region
+  // Memory and matrices; what `again` then runs, as often as it is called.
+  void prepare(int threads) {
+    threads_ = small() ? 1 : std::min(threads, kMostThreads);
+    split_ = split(threads_);
+    if (split_ == Split::nothing && work() < 1e8) threads_ = 1;  // what is left to share out is worth no region
     bound_.make_matrices(bound_.first, call_.forward);
-    team_.resize(threads);
-    if (split_ == Split::rows && threads > 1 && apart()) return go_apart(threads);
-    bind(threads);
-    parallel(threads, [](void* run, int index, int size) { static_cast<Run*>(run)->thread(index, size); }, this);
+    team_.resize(threads_);
+    if (split_ == Split::rows && threads_ > 1 && apart()) return make_parts();
+    bind(threads_);
   }
 
-  // For one thread, which then calls `thread(0, 1)`.
-  void prepare() {
-    bound_.make_matrices(bound_.first, call_.forward);
-    bind(1);
+  void again() {
+    parallel(threads_, [](void* run, int index, int size) { static_cast<Run*>(run)->thread(index, size); }, this);
   }
 
   void pack_into(T* to) {
@@ -60,6 +58,7 @@ class Run {
     const FlushDenormals flush;
     Worker& w = team_[index];
     w.size = size;
+    if (!parts_.empty()) return run_parts(w);
     if ((!call_.backward || call_.plan.segment) && !call_.in.packed) pack(bound_.first, w);
     if (!call_.backward) return forward_run(w);
     pack(bound_.second, w);
@@ -143,14 +142,13 @@ class Run {
   }
 
   // Each thread's rows are a run of their own, with nothing in common but the packed weights.
-  void go_apart(int threads) {
-    for (int i = 0; i < threads; ++i) {
-      parts_.push_back(std::make_unique<Run>(call_, i, threads));
+  void make_parts() {
+    for (int i = 0; i < threads_; ++i) {
+      parts_.push_back(std::make_unique<Run>(call_, i, threads_));
       parts_[i]->bound_.first = bound_.first;
       parts_[i]->bind(1);
       team_[i].index = i;
     }
-    parallel(threads, [](void* run, int index, int size) { static_cast<Run*>(run)->thread_apart(index, size); }, this);
   }
 
   void make_worker(Worker& w, int index) {
@@ -190,13 +188,10 @@ class Run {
 
   // ---- what a thread does
 
-  void thread_apart(int index, int size) {
-    const FlushDenormals flush;
-    Worker& w = team_[index];
-    w.size = size;
+  void run_parts(Worker& w) {
     if (!call_.in.packed) pack(bound_.first, w);
     sync(w);
-    for (size_t i = index; i < parts_.size(); i += size) parts_[i]->forward_run(parts_[i]->team_[0]);
+    for (size_t i = w.index; i < parts_.size(); i += w.size) parts_[i]->forward_run(parts_[i]->team_[0]);
   }
 
   void forward_run(Worker& w) {
@@ -745,26 +740,50 @@ class Run {
   Barrier barrier_;
   std::vector<Worker> team_;
   std::vector<std::unique_ptr<Run>> parts_;
+  int threads_ = 1;
 };
 
 // Two runs on two or three threads have one each: no barrier, and each core its own weights.
 template <class T>
 void run(const std::vector<Call<T>>& calls, int threads) {
   if (calls.size() != 2 || threads < 2 || threads > 3) {
-    for (const Call<T>& call : calls) Run<T>(call).go(threads);
+    for (const Call<T>& call : calls) {
+      Run<T> one(call);
+      one.prepare(threads);
+      one.again();
+    }
     return;
   }
   struct Pair {
     Run<T> first, second;
   } pair{Run<T>(calls[0]), Run<T>(calls[1])};
-  pair.first.prepare();
-  pair.second.prepare();
+  pair.first.prepare(1);
+  pair.second.prepare(1);
   parallel(pair.first.small() ? 1 : 2, [](void* data, int index, int size) {
     auto* p = static_cast<Pair*>(data);
     if (index == 0) p->first.thread(0, 1);
     if (index == size - 1) p->second.thread(0, 1);
   }, &pair);
 }
+
+template <class T>
+class LiveRun final : public Live {
+ public:
+  LiveRun(const Program& program, Inputs in, Outputs out, int threads)
+      : in_(std::move(in)), out_(std::move(out)), run_({program, nullptr, in_, &out_, nullptr, {}, nullptr}) {
+    run_.prepare(threads);
+  }
+  void step(void* x, void* y) override {
+    in_.x.data = x;
+    out_.y.data = y;
+    run_.again();
+  }
+
+ private:
+  Inputs in_;
+  Outputs out_;
+  Run<T> run_;
+};
 
 }  // namespace
 
@@ -788,6 +807,13 @@ void pack_weights(const Program& program, const Inputs& in, void* to) {
   Run<T>({program, nullptr, in, nullptr, nullptr, {}, nullptr}).pack_into(static_cast<T*>(to));
 }
 
+template <class T>
+std::unique_ptr<Live> make_live(const ForwardRun& run, int threads) {
+  return std::make_unique<LiveRun<T>>(run.program, run.in, run.out, threads);
+}
+
+template std::unique_ptr<Live> make_live<float>(const ForwardRun&, int);
+template std::unique_ptr<Live> make_live<double>(const ForwardRun&, int);
 template void run_forward<float>(const std::vector<ForwardRun>&, int);
 template void run_forward<double>(const std::vector<ForwardRun>&, int);
 template void run_backward<float>(const std::vector<BackwardRun>&, int);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -72,6 +73,15 @@ template <class T>
 void run_forward(const std::vector<ForwardRun>& runs, int threads);
 template <class T>
 void run_backward(const std::vector<BackwardRun>& runs, int threads);
+
+// An inference run of the same rows again and again: its memory is laid out once, its states go from `in.states` to `out.finals`, which
+// may be the same memory. The weights must be packed, and x and y not null at first: what is there does not matter.
+struct Live {
+  virtual ~Live() = default;
+  virtual void step(void* x, void* y) = 0;
+};
+template <class T>
+std::unique_ptr<Live> make_live(const ForwardRun& run, int threads);
 
 // The weights of a forward program as the core multiplies by them, for many short runs: `packed_numbers` numbers, 64-byte aligned.
 int64_t packed_numbers(const Program& program);

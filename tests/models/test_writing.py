@@ -8,7 +8,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from backends import assert_engine_bits
 from elman.models import (
     EncoderDecoder,
     LanguageModel,
@@ -18,7 +17,7 @@ from elman.models import (
     beam_search,
     generate,
 )
-from elman.nn import Recurrent, Stream
+from elman.nn import Recurrent
 from tolerances import assert_equal
 
 VOCABULARY, END, START = 11, 3, 2
@@ -277,32 +276,3 @@ def test_a_padded_source_step_changes_nothing():
     model, previous = encoder_decoder(), torch.full((1, 4), START)
     alone = model(SOURCE[1:2, :2], SOURCE_LENGTHS[1:2], previous, extra=2)
     assert_equal(model(SOURCE[1:2], SOURCE_LENGTHS[1:2], previous, extra=2), alone)
-
-
-@pytest.mark.parametrize("cell", ["rnn", "gru", "lstm"])
-def test_a_stream_gives_the_bits_of_one_call(cell):
-    layer, x = Recurrent(cell, 3, 5, 2), torch.randn(4, 9, 3)
-    y, final = layer(x)
-    stream = Stream(layer, rows=4)
-    pieces = [stream.push(x[:, :4]), stream.step(x[:, 4])[:, None], stream.push(x[:, 5:])]
-    assert_engine_bits(torch.cat(pieces, 1), y)
-    for got, wanted in zip(stream.state, final, strict=True):
-        assert_engine_bits(got, wanted)
-
-
-def test_a_stream_forks_reorders_and_starts_afresh():
-    layer, x = Recurrent("gru", 3, 5, initial_state="trainable"), torch.randn(3, 2, 3)
-    stream = Stream(layer, rows=3)
-    first = stream.step(x[:, 0])
-    twin = stream.fork()
-    twin.select(torch.tensor([2, 2]))
-    assert_equal(
-        twin.step(x[:2, 1]), layer(torch.stack([x[2], x[2]]).index_copy(1, torch.tensor([1]), x[:2, 1:]))[0][:, 1]
-    )
-    assert stream.rows == 3
-    stream.reset(torch.tensor([1]))
-    again = stream.step(x[:, 0])
-    assert torch.equal(again[1], first[1])
-    assert not torch.equal(again[0], first[0])
-    with pytest.raises(ValueError, match="both directions"):
-        Stream(Recurrent("gru", 3, 5, bidirectional=True))

@@ -150,7 +150,7 @@ def test_a_text_that_cannot_be_learnt_is_said(tmp_path: Path, content: bytes, wo
 def test_what_is_asked_wrongly_is_said(tmp_path: Path, run: recipes.Trained) -> None:
     texts = folder_of_texts(tmp_path / "texts")
     for options, words in (
-        ({"label": "x"}, "a text is its own label here"),
+        ({"label": "x"}, "a text is its own label"),
         ({"text": "x"}, "--text names a column of a table"),
         ({"settings": {"data.test": 0.5, "data.validation": 0.5}}, "the training part gets no text"),
         ({"settings": {"data.max_characters": 100}}, r"at most 100 characters are read.*data\.max_characters"),
@@ -159,7 +159,7 @@ def test_what_is_asked_wrongly_is_said(tmp_path: Path, run: recipes.Trained) -> 
     ):
         with pytest.raises(UserError, match=words):
             trained(tmp_path / "run", str(texts), **options)
-    with pytest.raises(UserError, match="--text names a column of your own data"):
+    with pytest.raises(UserError, match="--text: there is no column of texts to name here"):
         prepared(None, text="x")
 
 

@@ -26,6 +26,7 @@ from elman.recipes.forecast_baselines import Task, _Order, arima, measured_basel
 from elman.recipes.forecast_measures import measures, origins, seasonal_error
 from elman.recipes.forecast_network import QUANTILES, Inputs, pinball, usual_lags
 from elman.recipes.forecast_windows import Windows
+from elman.recipes.job import Asked
 from elman.recipes.settings import changed, described, from_assignments
 from elman.training import Interrupted, Silent
 
@@ -297,9 +298,7 @@ def test_what_was_filled_in_is_neither_learnt_from_nor_measured(tmp_path: Path) 
     with pytest.raises(UserError, match=r"every step must have a value.*data\.gaps=interpolate"):
         trained(tmp_path / "refused", rows)
     run = trained(tmp_path / "run", rows, settings={"data.gaps": "interpolate", "train.epochs": 1})
-    prepared = recipes.get("forecast").prepare(
-        run.model.settings, rows, "time", "level", own=False, say=lambda message: None
-    )
+    prepared = recipes.get("forecast").read(Asked(rows, None, "level", run.model.settings, lambda message: None))
     assert int((~prepared.series.known).sum()) == 11
 
 
@@ -370,7 +369,11 @@ def test_every_choice_can_be_made_on_the_command_line() -> None:
         (table(wave(20)), {}, "two seasons or more|windows of"),
         (table(wave(60)), {"settings": {"data.horizon": 20}}, "windows of|must hold a forecast"),
         (table(np.full(400, 7.0)), {}, "stands still"),
-        (table(wave()), {"text": "level"}, "--text: a series has no column of texts; found: level; .*--label"),
+        (
+            table(wave()),
+            {"text": "level"},
+            "--text: there is no column of texts to name here; found: level; .*--label",
+        ),
         (table(wave()), {"label": "levle"}, "no column 'levle'.*did you mean 'level'"),
         (table(wave()), {"settings": {"data.time": "tme"}}, "no column 'tme'"),
         ({**table(wave()), "other": [1] * 400}, {}, "all hold numbers.*--label"),

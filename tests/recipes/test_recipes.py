@@ -85,7 +85,7 @@ def test_evaluates_on_other_rows_and_refuses_what_it_cannot_measure(model: recip
     loaded = elman.load(model.folder)
     measured = loaded.evaluate({"review": ["a great film", "a poor film"], "verdict": ["good", "bad"]})
     assert measured["rows"] == 2
-    with pytest.raises(UserError, match=r"trained on a table in memory.*--data"):
+    with pytest.raises(UserError, match=r"trained on data in memory.*--data"):
         loaded.evaluate()
     with pytest.raises(UserError, match=r"must be one of the classes trained on: bad, good.*'ugly'"):
         loaded.evaluate({"review": ["a great film"], "verdict": ["ugly"]})

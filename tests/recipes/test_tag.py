@@ -267,7 +267,7 @@ def test_a_mapping_of_words_and_tags_is_taken(tmp_path: Path) -> None:
     which = [str(number) for number in range(len(sentences())) for _ in range(4)]
     run = trained(tmp_path / "run", {"token": words, "pos": tags, "sentence": which})
     assert run.metrics["training"]["rows"] == 45
-    with pytest.raises(UserError, match=r"trained on a table in memory.*--data"):
+    with pytest.raises(UserError, match=r"trained on data in memory.*--data"):
         run.model.evaluate()
 
 

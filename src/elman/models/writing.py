@@ -15,6 +15,7 @@ from torch import Tensor
 from elman.nn import Stream
 
 _LARGEST = 1e30  # times log p, a number in single precision
+_COLD = 1e-20  # log p divided by this is one still
 
 
 class Memory:
@@ -105,8 +106,8 @@ def generate(model: Writer, memory: Memory, first: Tensor, sampling: Sampling = 
         [torch.Size([2]), torch.Size([2]), torch.Size([2])]
     """
     generator = None if sampling.seed is None else torch.Generator(first.device).manual_seed(sampling.seed)
-    finished = torch.zeros(first.shape, dtype=torch.bool, device=first.device)
-    never = torch.tensor(sampling.never, device=first.device) if sampling.never else None
+    finished, over = torch.zeros(first.shape, dtype=torch.bool, device=first.device), False
+    refused: Tensor | None = None
     written: Tensor | None = None
     previous = first
     for _ in range(sampling.steps):
@@ -114,17 +115,26 @@ def generate(model: Writer, memory: Memory, first: Tensor, sampling: Sampling = 
         if sampling.repetition_penalty != 1:
             written = torch.zeros_like(scores, dtype=torch.bool) if written is None else written
             scores = torch.where(written, scores * min(sampling.repetition_penalty, _LARGEST), scores)
-        if never is not None:
-            scores = scores.index_fill(1, never, -torch.inf)
+        if sampling.never:
+            refused = _refused(scores, sampling.never) if refused is None else refused
+            scores = scores + refused
         previous = _drawn(scores, sampling, generator)
         if sampling.end is not None:
-            previous = previous.masked_fill(finished, sampling.end)
-            finished = finished | (previous == sampling.end)
+            ended = previous == sampling.end
+            if over or bool(ended.any()):  # seldom: this loop runs thousands of times a second
+                previous = previous.masked_fill(finished, sampling.end)
+                finished, over = finished | ended, True
         if written is not None:
             written.scatter_(1, previous[:, None], True)
         yield previous
-        if sampling.end is not None and bool(finished.all()):
+        if over and bool(finished.all()):
             return
+
+
+def _refused(scores: Tensor, never: tuple[int, ...]) -> Tensor:
+    """What is added to log p so that some tokens are never written, (1, V)."""
+    fill = torch.zeros_like(scores[:1])
+    return fill.index_fill(1, torch.tensor(never, device=scores.device), -torch.inf)
 
 
 def _drawn(scores: Tensor, sampling: Sampling, generator: torch.Generator | None) -> Tensor:
@@ -133,7 +143,9 @@ def _drawn(scores: Tensor, sampling: Sampling, generator: torch.Generator | None
         return scores.argmax(1)
     if sampling.temperature != 1:
         temperature = min(max(sampling.temperature, 1 / _LARGEST), _LARGEST)
-        scores = (scores - scores.amax(1, keepdim=True)) / temperature  # the likeliest stays 0
+        if temperature < _COLD:
+            scores = scores - scores.amax(1, keepdim=True)  # the likeliest stays 0
+        scores = scores / temperature
     if sampling.top_k is not None and sampling.top_k < scores.shape[1]:
         least = scores.topk(sampling.top_k).values[:, -1:]
         scores = scores.masked_fill(scores < least, -torch.inf)
@@ -204,12 +216,13 @@ def beam_search(
     sums = torch.full((rows, beams), -torch.inf, device=device)
     sums[:, 0] = 0  # the beams of a row are still one
     texts = torch.empty((rows, beams, 0), dtype=torch.int64, device=device)
-    refused = torch.tensor(never, device=device) if never else None
+    refused: Tensor | None = None
     done: list[list[Hypothesis]] = [[] for _ in range(rows)]
     for step in range(steps):
         scores = model.advance(previous, memory)
-        if refused is not None:
-            scores = scores.index_fill(1, refused, -torch.inf)
+        if never:
+            refused = _refused(scores, never) if refused is None else refused
+            scores = scores + refused
         tokens_of_all = scores.shape[1]
         every = (sums[..., None] + scores.view(rows, beams, -1)).flatten(1)
         best, which = every.topk(min(2 * beams, every.shape[1]))  # half of them may end here

@@ -4,18 +4,30 @@ from __future__ import annotations
 
 from collections import namedtuple
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from elman import cells
 from elman.cells import Cell
-from elman.engine import NAMES, Choice, choose, pack_weights, run_network
+from elman.engine import NAMES, Choice, LiveNetwork, choose, pack_weights, run_network
 from elman.nn.pooling import last_step
 from elman.nn.stack import Stack, Variation, run
 
 States = Sequence[Tensor] | Mapping[str, Tensor] | Tensor
+
+
+class Streaming(NamedTuple):
+    """What goes on with sequences.
+
+    Attributes:
+        run: a piece of them, (B, T, D), and the states before it -> outputs and the states after it.
+        settle: what takes single steps like (B, D) from states that it changes in place; None: `run` must do.
+    """
+
+    run: Callable[[Tensor, Any], tuple[Tensor, Any]]
+    settle: Callable[[Tensor, Any], LiveNetwork | None]
 
 
 class Recurrent(nn.Module):
@@ -204,31 +216,31 @@ class Recurrent(nn.Module):
         rows = next(iter(state.values() if isinstance(state, Mapping) else state)).shape[-2]
         return self.state_type(*(s.detach() for s in self._named(state, rows).values()))
 
-    def streaming(self) -> Callable[[Tensor, Any], tuple[Tensor, Any]]:
-        """One piece of sequences and the states before it -> outputs and the states after, for `Stream`."""
+    def streaming(self) -> Streaming:
+        """What a `Stream` runs; the parameters are read once."""
         weights = [weight.detach() for weight in self._weights()]
-        names, state_type = tuple(self.stack.specs[0].states), self.state_type
+        names, state_type, network = tuple(self.stack.specs[0].states), self.state_type, self.stack.network
+        packed: list[Any] = []
 
-        packed: list[Any] | None = None
-
-        def run_natively(x: Tensor, state: Any) -> tuple[Tensor, Any]:
-            nonlocal packed
-            packed = pack_weights(self.stack.network, weights) if packed is None else packed
-            y, final = run_network(self.stack.network, x, weights, state, None, packed=packed)
-            return y, state_type(*final)  # type: ignore[return-value]
+        def natively(x: Tensor, state: Any) -> bool:
+            chosen = choose(self.cell, self.stack.specs[0], x, None, self.backend, (*weights, *state))
+            if chosen.backend == "native" and not packed:
+                packed.extend(pack_weights(network, weights))
+            return chosen.backend == "native"
 
         def run_piece(x: Tensor, state: Any) -> tuple[Tensor, Any]:
-            if (
-                choose(self.cell, self.stack.specs[0], x, None, self.backend, (*weights, *state)).backend
-                == "native"
-            ):
-                return run_natively(x, state)
-            y, final = run(
+            if natively(x, state):
+                y, final = run_network(network, x, weights, state, None, packed=packed)
+                return y, state_type(*final)  # type: ignore[return-value]
+            found, final = run(
                 self.stack, weights, x, dict(zip(names, state, strict=True)), Variation(backend=self.backend)
             )
-            return y, state_type(*final)
+            return found, state_type(*final)
 
-        return run_piece
+        def settle(x: Tensor, state: Any) -> LiveNetwork | None:
+            return LiveNetwork(network, weights, packed, state) if natively(x[:, None], state) else None
+
+        return Streaming(run_piece, settle)
 
     def explain(self, x: Tensor, *, resets: Tensor | None = None) -> list[tuple[str, Choice]]:
         """Which backend runs each layer and direction for inputs like x, and why."""

@@ -12,11 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -24,9 +22,7 @@ from elman.data import Documents, Streams, Vocabulary, Window, composed, read_do
 from elman.data.bible import read_bible
 from elman.data.vocabulary import START
 from elman.errors import UserError
-from elman.export import ModelFolder, save_model
 from elman.models import CarriedState
-from elman.nn import explain
 from elman.recipes.character_model import (
     CharacterModel,
     DataSettings,
@@ -36,12 +32,11 @@ from elman.recipes.character_model import (
     bits_per_character,
     build_network,
 )
-from elman.recipes.contract import Recipe, Request, Trained
+from elman.recipes.contract import Request
 from elman.recipes.document_parts import Prepared, deal, deal_own
-from elman.recipes.model_folder import FolderConfig, checked_config, load_weights, training_figures
+from elman.recipes.job import Asked, Job, JobConfig, Lesson, needed, refuse_column
 from elman.recipes.ngram import NGrams
-from elman.recipes.settings import described
-from elman.training import TrainSettings, fit, process
+from elman.training import TrainSettings, process
 
 # ---- choices -------------------------------------------------------------------------------------------------
 TEST = ("Job", "Ecclesiastes", "Acts", "Romans")  # Mark would leak through Matthew, Kings through Chronicles
@@ -49,33 +44,25 @@ VALIDATION = ("Ruth", "Esther", "Lamentations", "Jonah", "Habakkuk", "Titus", "J
 LEAST_STEPS = 1000  # updates; fewer do not learn to spell
 BASELINE_ORDER = 10  # of the longest n-grams; validation chooses the order
 BASELINE_CHARACTERS = 5_000_000  # of the training part that n-grams are counted in
+ITS_OWN = "leave it out: a text is its own label"
 SETTINGS = Settings(
     data=DataSettings(window=64, vocabulary_size=1_000),
-    model=ModelSettings(cell="lstm", embedding_size=64, hidden_size=512),
+    model=ModelSettings(cell="lstm", embedding_size=64, hidden_size=384),
     train=TrainSettings(
-        epochs=8, batch_size=32, learning_rate=3e-3, warmup=0.03, patience=3, watch="bits_per_character"
+        epochs=9, batch_size=32, learning_rate=3e-3, warmup=0.03, patience=3, watch="bits_per_character"
     ),
 )
 # --------------------------------------------------------------------------------------------------------------
 
 
-class _DataConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    own: bool
-    source: str | None
-    text: str | None
-    fingerprint: str
-
-
-class Config(FolderConfig):
+class Config(JobConfig):
     """What `config.json` holds."""
 
     settings: Settings
-    data: _DataConfig
 
 
 @dataclass(frozen=True)
-class AutocompleteRecipe(Recipe):
+class AutocompleteRecipe(Job[Prepared, CharacterModel]):
     """A text in, what comes next out.
 
     Attributes:
@@ -88,6 +75,7 @@ class AutocompleteRecipe(Recipe):
     default_data: Callable[[], Documents] = field(kw_only=True)
     own_parts: Mapping[str, Sequence[str]] = field(kw_only=True)
     prompt: str = field(default="In the beg", kw_only=True)
+    config = Config
     arrangement = "many to many"
 
     def uses(self, folder: str) -> list[list[str]]:
@@ -99,146 +87,93 @@ class AutocompleteRecipe(Recipe):
             ["evaluate", folder],
         ]
 
-    def plan(self, request: Request) -> list[tuple[str, str]]:
-        """What `train` would do, without doing it: data, parts, network and settings, by name."""
-        prepared, model, streams = self._begin(request)
-        example = torch.zeros(1, 1, model.settings.model.embedding_size)
-        return [
-            ("data", f"{prepared.documents.source}: {prepared.about}"),
-            *prepared.shown(),
-            ("vocabulary", f"{len(model.vocabulary)} entries"),
-            ("parameters", str(sum(p.numel() for p in model.network.parameters()))),
-            ("updates", f"{len(streams)} an epoch"),
-            ("runs", explain(model.network.recurrent, example)),
-            ("folder", str(request.out)),
-            *((name, str(value)) for name, value, _ in described(model.settings)),
-        ]
-
-    def train(self, request: Request) -> Trained:
-        """Train on the request's texts, measure on the test part, and write the model folder."""
-        prepared, model, streams = self._begin(request)
-        settings, fingerprint, parts = model.settings, prepared.fingerprint(), prepared.parts
-        rank, processes = process()
-        validation = [model.encode(text) for text in prepared.texts(parts.validation)]
-        fitted = fit(
-            CarriedState(model.network, settings.train.batch_size, rank, processes),
-            _loss,
-            streams,
-            lambda _: {"bits_per_character": bits_per_character(model.network, validation)},
-            settings.train,
-            request.out,
-            about={"the data": fingerprint, **_meaning(settings)},
-            resume=request.resume,
-            progress=request.progress,
-        )
-        model.metrics = {
-            "test": _measured(model, prepared.texts(parts.test)),
-            "baselines": _baselines(model, prepared, request.progress.say),
-            "validation": fitted.best_metrics,
-            "training": training_figures(fitted, model.network, len(parts.train)),
-        }
-        own, column = request.data is None, prepared.documents.column
-        about = {"own": own, "source": _source(request.data), "text": column, "fingerprint": fingerprint}
-        model.config = {"recipe": self.name, "settings": settings.model_dump(), "data": about}
-        model.folder = request.out
-        if rank == 0:
-            state, tokenizer = model.network.state_dict(), model.vocabulary.to_json()
-            model.folder = save_model(request.out, state, model.config, tokenizer, model.metrics)
-        return Trained(model.folder, model.metrics, model)
-
-    def load(self, folder: ModelFolder) -> CharacterModel:
-        """The model in a folder that this recipe wrote.
-
-        Raises:
-            UserError: its configuration and its weights do not belong together.
-        """
-        config = checked_config(folder, Config)
-        if folder.tokenizer is None:
-            raise UserError("a character model needs its tokenizer.json", where=folder.path)
-        vocabulary = Vocabulary.from_json(folder.tokenizer)
-        network = build_network(config.settings.model, len(vocabulary))
-        load_weights(network, folder)
-        model = CharacterModel(network, vocabulary, config.settings)
-        model.recipe, model.folder = self, folder.path
-        model.config, model.metrics = folder.config, folder.metrics or {}
-        return model
-
-    def evaluate(self, model: CharacterModel, data: Any, text: str | None, label: str | None) -> dict[str, Any]:
-        """What the model is worth on texts; see `elman.recipes.contract.Model.evaluate`."""
-        _refuse_label(label)
-        about, most = model.config["data"], model.settings.data.max_characters
-        if data is not None:
-            documents = read_documents(data, text or _column(data, about["text"]), most)
-            said = {"columns": {"text": documents.column}} if documents.column is not None else {}
-            return {**_measured(model, documents.texts), **said, "rows_without_text": documents.dropped}
-        if about["source"] is None and not about["own"]:
-            what = "this model was trained on texts in memory, which are not kept"
-            raise UserError(what, where=model.folder, fix="name the texts to measure with --data")
-        if about["own"]:
-            prepared = deal_own(self.default_data(), self.own_parts)
+    def read(self, asked: Asked) -> Prepared:
+        """The texts, dealt out."""
+        refuse_column(asked.label, "label", ITS_OWN)
+        settings = asked.settings.data
+        if asked.data is not None:
+            prepared = deal(read_documents(asked.data, asked.text, settings.max_characters), settings)
         else:
-            prepared = deal(read_documents(about["source"], about["text"], most), model.settings.data)
-        if prepared.fingerprint() != about["fingerprint"]:
-            what = "the data is no longer what this model was trained beside"
-            raise UserError(what, where=prepared.documents.source, fix="name the texts to measure with --data")
-        return _measured(model, prepared.texts(prepared.parts.test))
-
-    def prepare(self, request: Request) -> Prepared:
-        """The request's texts, dealt out; what was left out is said.
-
-        Raises:
-            UserError: the data cannot be read or learnt from; the file and line are named.
-        """
-        _refuse_label(request.label)
-        settings, say = cast(Settings, request.settings).data, request.progress.say
-        if request.data is not None:
-            prepared = deal(read_documents(request.data, request.text, settings.max_characters), settings)
-        elif request.text is not None:
-            what, fix = "--text names a column of your own data", "name that with --data"
-            raise UserError(what, found=request.text, fix=fix)
-        else:
+            refuse_column(asked.text, "text", "name your own data with --data")
             prepared = deal_own(self.default_data(), self.own_parts)
         documents = prepared.documents
         if documents.dropped:
-            say(f"{documents.dropped} empty texts are left out")
-        if documents.column is not None and request.text is None:
-            say(f"column guessed: --text {documents.column!r}")
-        parts = "; ".join(f"{name} {held}" for name, held in prepared.shown())
-        say(f"{documents.source}: {prepared.about}; {parts}")
+            asked.say(f"{documents.dropped} empty texts are left out")
+        if documents.column is not None and asked.text is None:
+            asked.say(f"column guessed: --text {documents.column!r}")
         return prepared
 
-    def _begin(self, request: Request) -> tuple[Prepared, CharacterModel, Streams]:
-        """The texts, an untrained model for them, and the streams it learns from."""
-        prepared, settings, say = self.prepare(request), cast(Settings, request.settings), request.progress.say
+    def build(self, prepared: Prepared, settings: Settings, say: Callable[[str], None]) -> CharacterModel:
+        """A network over the characters of the training part; fewer rows and more epochs where it is short."""
         train = prepared.texts(prepared.parts.train)
-        torch.manual_seed(settings.train.seed)
-        vocabulary = _vocabulary(train, settings.data.vocabulary_size, prepared.documents.source)
+        vocabulary = _vocabulary(train, settings.data.vocabulary_size, prepared.source)
         model = CharacterModel(build_network(settings.model, len(vocabulary)), vocabulary, settings)
-        model.recipe = self
-        texts = [np.concatenate([[START], model.encode(text)]).astype(np.int32) for text in train]
-        rows = _rows(sum(map(len, texts)), settings, prepared.documents.source)
-        rank, processes = process()
-        streams = Streams(
-            texts,
-            rows=rows,
-            k1=settings.data.window,
-            k2=settings.data.reach,
-            seed=settings.train.seed,
-            rank=rank,
-            processes=processes,
-        )
-        changes = {"batch_size": rows, **self._epochs(settings.train, len(streams), say)}
-        model.settings = settings.model_copy(update={"train": settings.train.model_copy(update=changes)})
-        return prepared, model, streams
+        rows = _rows(sum(len(model.encode(text)) + 1 for text in train), settings, prepared.source)
+        model.settings = _changed(settings, {"batch_size": rows})
+        model.updates = len(_streams(model, prepared))
+        model.settings = _changed(settings, {"batch_size": rows, **self._epochs(model, say)})
+        return model
 
-    def _epochs(self, train: TrainSettings, updates: int, say: Callable[[str], None]) -> dict[str, Any]:
+    def rebuild(self, config: Config, vocabulary: Vocabulary | None) -> CharacterModel:
+        """The model that `config` describes."""
+        vocabulary = needed(vocabulary, config)
+        return CharacterModel(build_network(config.settings.model, len(vocabulary)), vocabulary, config.settings)
+
+    def lesson(self, model: CharacterModel, prepared: Prepared) -> Lesson:
+        """-ln p of the next character, over endless rows of text whose states go on from window to window."""
+        validation = [model.encode(text) for text in prepared.texts(prepared.parts.validation)]
+        return Lesson(
+            loss=_loss,
+            batches=_streams(model, prepared),
+            validate=lambda _: {"bits_per_character": bits_per_character(model.network, validation)},
+            rows=len(prepared.parts.train),
+            network=CarriedState(model.network, model.settings.train.batch_size, *process()),
+        )
+
+    def measure(self, model: CharacterModel, prepared: Prepared) -> dict[str, Any]:
+        """Bits per character of the test part."""
+        return _measured(model, prepared.texts(prepared.parts.test))
+
+    def measure_data(self, model: CharacterModel, asked: Asked) -> dict[str, Any]:
+        """The same of a user's texts."""
+        refuse_column(asked.label, "label", ITS_OWN)
+        text = asked.text or _column(asked.data, model.config["data"]["text"])
+        documents = read_documents(asked.data, text, asked.settings.data.max_characters)
+        said = {"columns": {"text": documents.column}} if documents.column is not None else {}
+        return {**_measured(model, documents.texts), **said, "rows_without_text": documents.dropped}
+
+    def baselines(self, model: CharacterModel, prepared: Prepared, request: Request) -> dict[str, dict[str, Any]]:
+        """N-grams, the length of whose memory the validation part chooses."""
+        return _baselines(model, prepared, request.progress.say)
+
+    def _epochs(self, model: CharacterModel, say: Callable[[str], None]) -> dict[str, Any]:
         """More epochs where a text is short, unless the user chose their number: few updates learn nothing."""
-        chosen, least = self.settings.train, math.ceil(LEAST_STEPS / updates)
+        train, chosen = model.settings.train, self.settings.train
+        least = math.ceil(LEAST_STEPS / model.updates)
         if train.epochs != chosen.epochs or least <= train.epochs:
             return {}
         say(f"little text: {least} epochs instead of {train.epochs} (train.epochs changes it)")
         patience = math.ceil(least / 4) if train.patience == chosen.patience else train.patience
         return {"epochs": least, "patience": patience}
+
+
+def _changed(settings: Settings, train: Mapping[str, Any]) -> Settings:
+    return settings.model_copy(update={"train": settings.train.model_copy(update=dict(train))})
+
+
+def _streams(model: CharacterModel, prepared: Prepared) -> Streams:
+    """The training part as endless rows, each text behind the sign of a beginning; or this process's rows."""
+    settings, (rank, processes) = model.settings, process()
+    texts = [model.encode(text) for text in prepared.texts(prepared.parts.train)]
+    return Streams(
+        [np.concatenate([[START], text]).astype(np.int32) for text in texts],
+        rows=settings.train.batch_size,
+        k1=settings.data.window,
+        k2=settings.data.reach,
+        seed=settings.train.seed,
+        rank=rank,
+        processes=processes,
+    )
 
 
 def _vocabulary(texts: Sequence[str], size: int, source: str) -> Vocabulary:
@@ -301,27 +236,9 @@ def _first(documents: Sequence[Ids], characters: int) -> list[Ids]:
     return kept
 
 
-def _source(data: Any) -> str | None:
-    """Where data named by the user is found again from another folder; None for what is in memory."""
-    if not isinstance(data, str | Path):
-        return None
-    path = Path(data).expanduser()
-    return str(path.resolve()) if path.exists() else str(data)
-
-
-def _meaning(settings: Settings) -> dict[str, Any]:
-    """The settings that make a run what it is, besides those of the loop, by dotted key."""
-    return {name: value for name, value, _ in described(settings) if not name.startswith("train.")}
-
-
 def _column(data: Any, trained: str | None) -> str | None:
     """The column trained on, where the data can be a table."""
     return None if isinstance(data, str | Path) and Path(data).suffix.lower() in ("", ".txt") else trained
-
-
-def _refuse_label(label: str | None) -> None:
-    if label is not None:
-        raise UserError("a text is its own label here", where="--label", found=label, fix="leave it out")
 
 
 def own_texts() -> Documents:

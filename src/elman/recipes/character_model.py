@@ -19,7 +19,7 @@ from elman.data.vocabulary import END, PADDING, START, UNKNOWN
 from elman.errors import UserError
 from elman.models import Hypothesis, LanguageModel, Memory, Sampling, beam_search, generate
 from elman.nn import Recurrent, Stream
-from elman.recipes.contract import Model
+from elman.recipes.job import JobModel
 from elman.training import TrainSettings
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
@@ -126,19 +126,30 @@ def _nats(network: LanguageModel, documents: Sequence[Ids], device: torch.device
         yield nats.masked_fill(torch.arange(nats.shape[1], device=device) >= left[:, None], 0.0)
 
 
-class CharacterModel(Model):
+class CharacterModel(JobModel):
     """A trained character model: `bits`, `generate`, `search`, `complete`, `evaluate`.
 
     Args:
         network: at work, in eval mode.
         vocabulary: of characters.
         settings: what it was trained with.
+
+    Attributes:
+        updates: changes of the weights in an epoch, known where it is to be trained.
     """
+
+    updates = 0
+    network: LanguageModel
+    vocabulary: Vocabulary
 
     def __init__(self, network: LanguageModel, vocabulary: Vocabulary, settings: Settings) -> None:
         self.network, self.vocabulary, self.settings = network, vocabulary, settings
         self.characters = characters_of(vocabulary)
         self._read: tuple[Ids, Stream] | None = None
+
+    def shown(self) -> list[tuple[str, str]]:
+        """The size of the vocabulary, and how often its weights will change."""
+        return [("vocabulary", f"{len(self.vocabulary)} entries"), ("updates", f"{self.updates} an epoch")]
 
     def encode(self, text: str) -> Ids:
         """The numbers of a text's characters; what the model does not know is number 1.

@@ -25,9 +25,21 @@ class Prepared:
         """The texts of a part."""
         return [self.documents.texts[row] for row in part]
 
+    @property
+    def source(self) -> str:
+        """The documents, as messages name them."""
+        return self.documents.source
+
+    @property
+    def columns(self) -> tuple[str | None, None]:
+        """The column of texts, where they came out of a table."""
+        return self.documents.column, None
+
     def shown(self) -> list[tuple[str, str]]:
-        """What each part holds."""
-        return [(name, shown(part, self.documents)) for name, part in self.parts._asdict().items()]
+        """How the texts were dealt out, and what each part holds."""
+        return [("parts", self.about)] + [
+            (name, shown(part, self.documents)) for name, part in self.parts._asdict().items()
+        ]
 
     def fingerprint(self) -> str:
         """A hash of every text and part: whether data is still what it was."""

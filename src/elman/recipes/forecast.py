@@ -12,30 +12,27 @@ import importlib
 import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-import torch
 from torch import Tensor, nn
 
-from elman.data import Table, read_table
+from elman.data import Table, Vocabulary, read_table
 from elman.data.series import Numbers, Series, read_series, series_columns
 from elman.data.times import Clock
 from elman.errors import UserError
-from elman.export import ModelFolder, save_model
 from elman.insight.forecasts import Panel, plot_forecasts
-from elman.nn import explain
-from elman.recipes.contract import Recipe, Request, Trained
+from elman.recipes.contract import Request
 from elman.recipes.forecast_baselines import Task, measured_baselines
 from elman.recipes.forecast_measures import ahead, measures, origins, seasonal_error
 from elman.recipes.forecast_model import ForecastConfig, ForecastModel, build_network
 from elman.recipes.forecast_network import MEDIAN, Forecaster, Inputs, pinball, starting_point, usual_lags
 from elman.recipes.forecast_settings import DataSettings, ModelSettings, Parts, Settings, cycles_of, fitted
 from elman.recipes.forecast_windows import WindowBatch, Windows
-from elman.recipes.model_folder import checked_config, load_weights, training_figures
-from elman.recipes.settings import described
-from elman.training import TrainSettings, fit, process
+from elman.recipes.job import Asked, Job, Lesson, refuse_column
+from elman.training import TrainSettings, process
 
 # ---- choices -------------------------------------------------------------------------------------------------
 SETTINGS = Settings(
@@ -47,6 +44,7 @@ SETTINGS = Settings(
 )
 FLOOR = 0.02  # the scale is never below this share of its mean
 PICTURE = "forecast.png"
+COLUMNS = "name the column of values with --label, that of times with --set data.time=COLUMN"
 # --------------------------------------------------------------------------------------------------------------
 
 
@@ -72,7 +70,7 @@ def sea_surface_temperature() -> Table:
 class Prepared:
     """A series ready to be learnt from: its columns, its parts, the decided settings, and how it is read."""
 
-    source: str
+    table: str
     time: str | None
     value: str
     series: Series
@@ -80,6 +78,16 @@ class Prepared:
     settings: Settings
     inputs: Inputs
     scale: float
+
+    @property
+    def source(self) -> str:
+        """The table, as messages name it, and how many values it has."""
+        return f"{len(self.series)} values of {self.table}"
+
+    @property
+    def columns(self) -> tuple[None, str]:
+        """The column of values is that of labels: what is foretold."""
+        return None, self.value
 
     @property
     def horizon(self) -> int:
@@ -91,6 +99,13 @@ class Prepared:
         """Steps of a season."""
         return cast(int, self.settings.data.season)
 
+    @cached_property
+    def beside(self) -> tuple[dict[str, dict[str, Any]], dict[str, Numbers]]:
+        """What others forecast of the test part is worth, and what it is; once, as ARIMA takes its time."""
+        parts, places = self.parts, self.origins("test")
+        task = Task(self.series, parts.train, parts.validation, places, self.horizon, self.season)
+        return measured_baselines(task, self.scale)
+
     def origins(self, part: str) -> list[int]:
         """From where the validation or the test part is forecast."""
         begin, end = {
@@ -99,14 +114,14 @@ class Prepared:
         }[part]
         return origins(begin, end, self.horizon, self.season, self.settings.data.origins)
 
-    def shown_parts(self) -> str:
-        """How many values each part holds, and when it begins."""
+    def shown(self) -> list[tuple[str, str]]:
+        """Its columns; how many values each part holds, and when it begins."""
         borders = {"train": 0, "validation": self.parts.train, "test": self.parts.validation, "": self.parts.end}
-        names = list(borders)
-        return ", ".join(
+        parts = (
             f"{name} {borders[after] - borders[name]} from {self.series.time(borders[name])}"
-            for name, after in pairwise(names)
+            for name, after in pairwise(borders)
         )
+        return [("columns", f"time {self.time!r}, value {self.value!r}"), ("parts", ", ".join(parts))]
 
     def fingerprint(self) -> str:
         """A hash of the values, their times and the parts: whether data is still what it was."""
@@ -116,7 +131,7 @@ class Prepared:
 
 
 @dataclass(frozen=True)
-class ForecastRecipe(Recipe):
+class ForecastRecipe(Job[Prepared, ForecastModel]):
     """A series of numbers in, quantiles of the next steps out.
 
     Attributes:
@@ -125,151 +140,36 @@ class ForecastRecipe(Recipe):
 
     settings: Settings
     default_data: Callable[[], Table] = field(kw_only=True)
+    config = ForecastConfig
     arrangement = "many to many"
 
     def uses(self, folder: str) -> list[list[str]]:
         """Commands to try on the trained model."""
         return [["evaluate", folder], ["predict", folder, "--data", "new.csv"]]
 
-    def plan(self, request: Request) -> list[tuple[str, str]]:
-        """What `train` would do, without doing it: data, parts, network and settings, by name."""
-        prepared, model = self._begin(request)
-        network = cast(Forecaster, model.network.members[0])
-        return [
-            ("data", f"{len(prepared.series)} values of {prepared.source}"),
-            ("columns", f"time {prepared.time!r}, value {prepared.value!r}"),
-            ("parts", prepared.shown_parts()),
-            (
-                "reads",
-                f"{len(prepared.inputs.lags)} lags, calendar: {', '.join(prepared.inputs.cycles) or 'none'}",
-            ),
-            ("parameters", str(sum(p.numel() for p in model.network.parameters()))),
-            ("runs", explain(network.recurrent, torch.zeros(1, 1, prepared.inputs.width))),
-            ("folder", str(request.out)),
-            *((name, str(value)) for name, value, _ in described(prepared.settings)),
-        ]
-
-    def train(self, request: Request) -> Trained:
-        """Train on the request's series, measure on its end, and write the model folder."""
-        prepared, model = self._begin(request)
-        settings, series = prepared.settings, prepared.series
-        rank, processes = process()
-        scales = prepared.inputs.scales(series.values[: prepared.parts.train])
-        fitted_run = fit(
-            model.network,
-            _loss,
-            Windows(series, prepared.inputs, scales, prepared.parts.train, settings, rank, processes),
-            lambda _: {n: v for n, v in _measure(model, prepared, "validation").items() if isinstance(v, float)},
-            settings.train,
-            request.out,
-            about={"the data": prepared.fingerprint(), **_meaning(settings)},
-            resume=request.resume,
-            progress=request.progress,
-        )
-        request.progress.say("forecasting the test part, and by ARIMA beside it")
-        places = prepared.origins("test")
-        parts = prepared.parts
-        task = Task(series, parts.train, parts.validation, places, prepared.horizon, prepared.season)
-        baselines, forecasts = measured_baselines(task, prepared.scale)
-        model.metrics = {
-            "test": _measure(model, prepared, "test"),
-            "baselines": baselines,
-            "validation": fitted_run.best_metrics,
-            "training": training_figures(fitted_run, model.network, prepared.parts.train),
-        }
-        model.config, model.folder = _config(model, self.name, prepared, request.data), request.out
-        if rank == 0:
-            model.folder = save_model(request.out, model.network.state_dict(), model.config, metrics=model.metrics)
-            _draw(model, prepared, forecasts)
-        return Trained(model.folder, model.metrics, model)
-
-    def load(self, folder: ModelFolder) -> ForecastModel:
-        """The model in a folder that this recipe wrote.
-
-        Raises:
-            UserError: its configuration and its weights do not belong together.
-        """
-        config = checked_config(folder, ForecastConfig)
-        clock = Clock(config.clock.unit, config.clock.step, config.clock.form, config.clock.day)
-        told = config.inputs
-        inputs = Inputs(tuple(told.lags), told.season, told.horizon, told.floor, tuple(told.cycles), clock)
-        network = build_network(config.settings, inputs.width)
-        load_weights(network, folder)
-        model = ForecastModel(network, inputs, config.settings, config.data.time, config.data.value)
-        model.recipe, model.folder = self, folder.path
-        model.config, model.metrics = folder.config, folder.metrics or {}
-        return model
-
-    def evaluate(self, model: ForecastModel, data: Any, text: str | None, label: str | None) -> dict[str, Any]:
-        """What the model is worth on a series; see `elman.recipes.contract.Model.evaluate`."""
-        _refuse_text(text)
-        season, most = cast(int, model.settings.data.season), model.settings.data.origins
-        if data is not None:
-            series = model.series(data, label)
-            source = str(data) if isinstance(data, str | Path) else "data"
-            places = origins(model.needed, len(series), model.horizon, season, most)
-            if not places:
-                what = f"a series must have {model.needed + model.horizon} values or more to be measured on"
-                raise UserError(what, where=source, found=len(series))
-            scale = seasonal_error(series, season, len(series), source)
-            truth, known = ahead(series, places, model.horizon)
-            return {**measures(truth, known, model.quantiles(series, places, 0), scale), "rows": len(series)}
-        about = model.config["data"]
-        if about["source"] is None and not about["own"]:
-            what = "this model was trained on a series in memory, which is not kept"
-            raise UserError(what, where=model.folder, fix="name the rows to measure with --data")
-        table = self.default_data() if about["own"] else read_table(about["source"])
-        prepared = self.prepare(
-            model.settings, table, about["time"], about["value"], own=about["own"], say=lambda message: None
-        )
-        if prepared.fingerprint() != about["fingerprint"]:
-            what = "the data is no longer what this model was trained beside"
-            raise UserError(what, where=about["source"] or self.name, fix="name the rows to measure with --data")
-        return _measure(model, prepared, "test")
-
-    def _begin(self, request: Request) -> tuple[Prepared, ForecastModel]:
-        """The series, and an untrained model for it."""
-        _refuse_text(request.text)
-        say, own = request.progress.say, request.data is None
-        table = self.default_data() if own else read_table(request.data)
-        settings = cast(Settings, request.settings)
-        columns = series_columns(table, settings.data.time, request.label, settings.data.time_format)
+    def read(self, asked: Asked) -> Prepared:
+        """The series, its parts, and how it is read; what was decided is said."""
+        refuse_column(asked.text, "text", COLUMNS)
+        own, settings = asked.data is None, asked.settings
+        table, data = self.default_data() if own else read_table(asked.data), settings.data
+        columns = series_columns(table, data.time, asked.label, data.time_format)
         if columns.guessed and not own:
             named = {"time": f"--set data.time={columns.time}", "value": f"--label {columns.value!r}"}
-            say(f"columns guessed: {' and '.join(named[role] for role in columns.guessed)}")
+            asked.say(f"columns guessed: {' and '.join(named[role] for role in columns.guessed)}")
         if columns.time is None:
-            say("no column of times: rows are taken as equally far apart")
-        prepared = self.prepare(settings, table, columns.time, columns.value, own=own, say=say)
-        say(f"{len(prepared.series)} values of {table.source}; parts: {prepared.shown_parts()}")
-        torch.manual_seed(settings.train.seed)
-        network = build_network(prepared.settings, prepared.inputs.width)
-        series, inputs = prepared.series, prepared.inputs
-        training = series.values[: prepared.parts.train]
-        mix, reach = starting_point(training, inputs.scales(training), inputs)
-        say(f"forecasts start from {'the last season' if bool(mix.any()) else 'the last value'}")
-        for member in cast(list[Forecaster], list(network.members)):
-            member.mix.copy_(mix)
-            member.reach.copy_(reach)
-        model = ForecastModel(network, inputs, prepared.settings, prepared.time, prepared.value)
-        model.recipe = self
-        return prepared, model
-
-    def prepare(
-        self, settings: Settings, data: Any, time: str | None, value: str, *, own: bool, say: Callable[[str], None]
-    ) -> Prepared:
-        """The series in a table, its parts, and how it is read; what was decided is said.
-
-        Raises:
-            UserError: the data cannot be read or learnt from; the line is named.
-        """
-        table = read_table(data)
-        asked = settings.data
+            asked.say("no column of times: rows are taken as equally far apart")
         if own:  # a value is there twice, and 24 are not there
-            asked = asked.model_copy(update={"gaps": "interpolate", "duplicates": "mean"})
+            data = data.model_copy(update={"gaps": "interpolate", "duplicates": "mean"})
         series = read_series(
-            table, time, value, gaps=asked.gaps, duplicates=asked.duplicates, pattern=asked.time_format, say=say
+            table,
+            columns.time,
+            columns.value,
+            gaps=data.gaps,
+            duplicates=data.duplicates,
+            pattern=data.time_format,
+            say=asked.say,
         )
-        decided, parts = fitted(settings, series, table.source, say)
+        decided, parts = fitted(settings, series, table.source, asked.say)
         season = cast(int, decided.data.season)
         scale = seasonal_error(series, season, parts.train, table.source)
         lags = usual_lags(season, decided.model.lags)
@@ -277,18 +177,64 @@ class ForecastRecipe(Recipe):
         inputs = Inputs(lags, season, cast(int, decided.data.horizon), 1.0, cycles, series.clock)
         floor = FLOOR * float(inputs.distances(series.values[: parts.train]).mean())
         inputs = replace(inputs, floor=floor)
-        return Prepared(table.source, time, value, series, parts, decided, inputs, scale)
+        return Prepared(table.source, columns.time, columns.value, series, parts, decided, inputs, scale)
 
+    def build(self, prepared: Prepared, settings: Settings, say: Callable[[str], None]) -> ForecastModel:
+        """Networks that start from the last value or the last season, whichever is nearer the training part."""
+        network = build_network(prepared.settings, prepared.inputs.width)
+        training = prepared.series.values[: prepared.parts.train]
+        mix, reach = starting_point(training, prepared.inputs.scales(training), prepared.inputs)
+        say(f"forecasts start from {'the last season' if bool(mix.any()) else 'the last value'}")
+        for member in cast(list[Forecaster], list(network.members)):
+            member.mix.copy_(mix)
+            member.reach.copy_(reach)
+        return ForecastModel(network, prepared.inputs, prepared.settings, prepared.time, prepared.value)
 
-def _refuse_text(text: str | None) -> None:
-    if text is not None:
-        fix = "name the column of values with --label, that of times with --set data.time=COLUMN"
-        raise UserError("a series has no column of texts", where="--text", found=text, fix=fix)
+    def rebuild(self, config: ForecastConfig, vocabulary: Vocabulary | None) -> ForecastModel:
+        """The model that `config` describes."""
+        clock = Clock(config.clock.unit, config.clock.step, config.clock.form, config.clock.day)
+        told = config.inputs
+        inputs = Inputs(tuple(told.lags), told.season, told.horizon, told.floor, tuple(told.cycles), clock)
+        network = build_network(config.settings, inputs.width)
+        return ForecastModel(network, inputs, config.settings, config.time, config.value)
 
+    def lesson(self, model: ForecastModel, prepared: Prepared) -> Lesson:
+        """The pinball loss of forecasts from windows of the training part."""
+        series, inputs, end = prepared.series, prepared.inputs, prepared.parts.train
+        scales = inputs.scales(series.values[:end])
+        return Lesson(
+            loss=_loss,
+            batches=Windows(series, inputs, scales, end, prepared.settings, *process()),
+            validate=lambda _: _measure(model, prepared, "validation"),
+            rows=end,
+        )
 
-def _meaning(settings: Settings) -> dict[str, Any]:
-    """The settings that make a run what it is, besides those of the loop, by dotted key."""
-    return {name: value for name, value, _ in described(settings) if not name.startswith("train.")}
+    def measure(self, model: ForecastModel, prepared: Prepared) -> dict[str, Any]:
+        """MASE, pinball loss and coverage of forecasts along the test part."""
+        return _measure(model, prepared, "test")
+
+    def measure_data(self, model: ForecastModel, asked: Asked) -> dict[str, Any]:
+        """The same along a user's series."""
+        refuse_column(asked.text, "text", COLUMNS)
+        season, most = cast(int, model.settings.data.season), model.settings.data.origins
+        series = model.series(asked.data, asked.label)
+        source = str(asked.data) if isinstance(asked.data, str | Path) else "data"
+        places = origins(model.needed, len(series), model.horizon, season, most)
+        if not places:
+            what = f"a series must have {model.needed + model.horizon} values or more to be measured on"
+            raise UserError(what, where=source, found=len(series))
+        scale = seasonal_error(series, season, len(series), source)
+        truth, known = ahead(series, places, model.horizon)
+        return {**measures(truth, known, model.quantiles(series, places, 0), scale), "rows": len(series)}
+
+    def baselines(self, model: ForecastModel, prepared: Prepared, request: Request) -> dict[str, dict[str, Any]]:
+        """The last value, the last season, and ARIMA."""
+        request.progress.say("forecasting the test part by ARIMA")
+        return prepared.beside[0]
+
+    def finish(self, model: ForecastModel, prepared: Prepared) -> None:
+        """A picture of forecasts beside the others' and what came."""
+        _draw(model, prepared, prepared.beside[1])
 
 
 def _loss(network: nn.Module, batch: WindowBatch) -> Tensor:
@@ -306,25 +252,6 @@ def _measure(model: ForecastModel, prepared: Prepared, part: str) -> dict[str, A
     return {
         **measures(truth, known, model.quantiles(prepared.series, places, begin), prepared.scale),
         "rows": rows,
-    }
-
-
-def _config(model: ForecastModel, name: str, prepared: Prepared, data: Any) -> dict[str, Any]:
-    path = Path(data).expanduser() if isinstance(data, str | Path) else None
-    source = None if path is None else str(path.resolve()) if path.exists() else str(data)
-    inputs = prepared.inputs
-    return {
-        "recipe": name,
-        "settings": prepared.settings.model_dump(),
-        "clock": asdict(inputs.clock),
-        "inputs": {name: value for name, value in vars(inputs).items() if name != "clock"},
-        "data": {
-            "own": data is None,
-            "source": source,
-            "time": prepared.time,
-            "value": prepared.value,
-            "fingerprint": prepared.fingerprint(),
-        },
     }
 
 

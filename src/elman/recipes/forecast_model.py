@@ -7,7 +7,7 @@ import io
 import math
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -21,10 +21,9 @@ from elman.data.times import Clock, Form
 from elman.errors import UserError
 from elman.models import Committee
 from elman.nn import Recurrent, Stream
-from elman.recipes.contract import Model
 from elman.recipes.forecast_network import MEDIAN, QUANTILES, Forecaster, Inputs, RunningScale
 from elman.recipes.forecast_settings import Settings
-from elman.recipes.model_folder import FolderConfig
+from elman.recipes.job import JobConfig, JobModel
 
 _PIECE = 4096  # values of a long series that are read at once
 NAMES = tuple(f"q{round(100 * level)}" for level in QUANTILES)
@@ -47,22 +46,14 @@ class _InputsConfig(BaseModel):
     cycles: list[str]
 
 
-class _DataConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    own: bool
-    source: str | None
-    time: str | None
-    value: str
-    fingerprint: str
-
-
-class ForecastConfig(FolderConfig):
+class ForecastConfig(JobConfig):
     """What `config.json` of a forecaster holds, and nothing else."""
 
     settings: Settings
     clock: _ClockConfig
     inputs: _InputsConfig
-    data: _DataConfig
+    time: str | None
+    value: str
 
 
 def build_network(settings: Settings, width: int) -> Committee:
@@ -177,10 +168,10 @@ class Live:
         return Forecast(times, quantiles, digits_of(scale))
 
 
-class ForecastModel(Model):
+class ForecastModel(JobModel):
     """A trained forecaster: `predict`, `forecast`, `update`, `evaluate`."""
 
-    config: dict[str, Any]
+    network: Committee
 
     def __init__(
         self, network: Committee, inputs: Inputs, settings: Settings, time: str | None, value: str
@@ -188,6 +179,15 @@ class ForecastModel(Model):
         self.network, self.reading, self.settings = network, inputs, settings
         self.time, self.value = time, value
         self._live: Live | None = None
+
+    def described(self) -> dict[str, Any]:
+        """What `config.json` holds besides the settings and the data."""
+        inputs = {name: value for name, value in vars(self.reading).items() if name != "clock"}
+        return {"clock": asdict(self.reading.clock), "inputs": inputs, "time": self.time, "value": self.value}
+
+    def shown(self) -> list[tuple[str, str]]:
+        """What is read at every step."""
+        return [("reads", f"{len(self.reading.lags)} lags, calendar: {', '.join(self.reading.cycles) or 'none'}")]
 
     @property
     def device(self) -> torch.device:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
 
 import torch
@@ -18,7 +19,7 @@ from elman.nn import Recurrent, explain
 from elman.recipes.contract import Model, Recipe, Request, Trained
 from elman.recipes.model_folder import FolderConfig, checked_config, load_weights, source_of, training_figures
 from elman.recipes.settings import described, meaning
-from elman.training import TrainSettings, fit, process
+from elman.training import Fitted, TrainSettings, fit, process
 
 
 class JobSettings(BaseModel):
@@ -94,14 +95,14 @@ class Lesson:
     Attributes:
         loss: the mean loss over the rows of a batch.
         batches: of the training part.
-        validate: measures the network on the validation part.
+        validate: measures the network on the validation part; what is no float is passed over.
         rows: of the training part.
         network: what is fitted, where that is not the model's network itself but something around it.
     """
 
     loss: Callable[[nn.Module, Any], Tensor]
     batches: Any
-    validate: Callable[[nn.Module], Mapping[str, float]]
+    validate: Callable[[nn.Module], Mapping[str, Any]]
     rows: int
     network: nn.Module | None = None
 
@@ -174,6 +175,10 @@ class Job(Recipe, Generic[P, M]):
     def finish(self, model: M, prepared: P) -> None:
         """What else goes into the model folder, such as a picture."""
 
+    def prepare(self, request: Request) -> P:
+        """The request's data, see `read`."""
+        return self.read(Asked(request.data, request.text, request.label, request.settings, request.progress.say))
+
     def plan(self, request: Request) -> list[tuple[str, str]]:
         """What `train` would do, without doing it, by name; nothing is written."""
         prepared, model = self._begin(request)
@@ -191,23 +196,12 @@ class Job(Recipe, Generic[P, M]):
         """Train on the request's data, measure on its test part, and write the model folder."""
         self.require(request)
         prepared, model = self._begin(request)
-        lesson, fingerprint = self.lesson(model, prepared), prepared.fingerprint()
-        fitted = fit(
-            lesson.network or model.network,
-            lesson.loss,
-            lesson.batches,
-            lesson.validate,
-            model.settings.train,
-            request.out,
-            about={"the data": fingerprint, **meaning(model.settings)},
-            resume=request.resume,
-            progress=request.progress,
-        )
+        fitted, rows = self.teach(model, prepared, request, request.out)
         model.metrics = {
             "test": self.measure(model, prepared),
             "baselines": self.baselines(model, prepared, request),
             "validation": fitted.best_metrics,
-            "training": training_figures(fitted, model.network, lesson.rows),
+            "training": training_figures(fitted, model.network, rows),
         }
         text, label = prepared.columns
         model.folder = request.out
@@ -220,7 +214,7 @@ class Job(Recipe, Generic[P, M]):
                 "source": source_of(request.data),
                 "text": text,
                 "label": label,
-                "fingerprint": fingerprint,
+                "fingerprint": prepared.fingerprint(),
             },
         }
         if process()[0] == 0:
@@ -230,6 +224,22 @@ class Job(Recipe, Generic[P, M]):
             )
             self.finish(model, prepared)
         return Trained(model.folder, model.metrics, model)
+
+    def teach(self, model: M, prepared: P, request: Request, out: Path) -> tuple[Fitted, int]:
+        """Fits a model to the training part in a folder of its own; also says of how many rows that is."""
+        lesson = self.lesson(model, prepared)
+        fitted = fit(
+            lesson.network or model.network,
+            lesson.loss,
+            lesson.batches,
+            lambda network: {k: v for k, v in lesson.validate(network).items() if isinstance(v, float)},
+            model.settings.train,
+            out,
+            about={"the data": prepared.fingerprint(), **meaning(model.settings)},
+            resume=request.resume,
+            progress=request.progress,
+        )
+        return fitted, lesson.rows
 
     def load(self, folder: ModelFolder) -> M:
         """The model in a folder that this recipe wrote.
@@ -264,9 +274,8 @@ class Job(Recipe, Generic[P, M]):
 
     def _begin(self, request: Request) -> tuple[P, M]:
         """The data, and an untrained model for it."""
-        say, settings = request.progress.say, cast(JobSettings, request.settings)
-        prepared = self.read(Asked(request.data, request.text, request.label, settings, say))
-        say("; ".join([prepared.source, *(f"{name} {value}" for name, value in prepared.shown())]))
+        say, settings, prepared = request.progress.say, cast(JobSettings, request.settings), self.prepare(request)
+        say("; ".join([prepared.source, *(f"{name}: {value}" for name, value in prepared.shown())]))
         torch.manual_seed(settings.train.seed)
         model = self.build(prepared, settings, say)
         model.recipe = self

@@ -46,6 +46,7 @@ RECIPE = TextRecipe(
     summary="is a text negative, neutral or positive? (or any classes or numbers of your own)",
     settings=SETTINGS,
     targets={"macro_f1": 0.60},
+    margins={"accuracy": 0.015},
     default_data=rated_texts,
     more_baselines={"vader": vader},
 )

@@ -12,16 +12,15 @@ the two kinds' macro-F1.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, cast
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from elman.data import Batch, Batches, Vocabulary
+from elman.data import Batch, Vocabulary
 from elman.data.bible import read_bible
 from elman.data.plain_text import CASES, MARKS, marked_text
 from elman.data.tagged import Tagged
@@ -29,12 +28,10 @@ from elman.data.tagged_readers import read_marked, read_tagged
 from elman.data.tagged_table import TagColumns
 from elman.data.vocabulary import PADDING, UNKNOWN
 from elman.errors import UserError
-from elman.export import ModelFolder, save_model
-from elman.nn import explain
-from elman.recipes.contract import Recipe, Request, Trained
+from elman.recipes.contract import Request
+from elman.recipes.job import Asked, Job, Lesson, batches, needed
 from elman.recipes.measures import Measures, measure_tags
-from elman.recipes.model_folder import checked_config, load_weights, source_of, training_figures
-from elman.recipes.settings import described, meaning, often_enough
+from elman.recipes.settings import often_enough
 from elman.recipes.tag_model import (
     LONGEST_WORD,
     Codes,
@@ -48,7 +45,7 @@ from elman.recipes.tag_model import (
 )
 from elman.recipes.tag_parts import Prepared, prepare_marked, prepare_tagged, tag_codes
 from elman.recipes.trigrams import trigram_tags
-from elman.training import Fitted, TrainSettings, fit, process
+from elman.training import TrainSettings
 
 # ---- choices -------------------------------------------------------------------------------------------------
 SETTINGS = Settings(
@@ -75,195 +72,113 @@ KINDS = {"case": CASES, "mark": MARKS}
 
 
 @dataclass(frozen=True)
-class TagRecipe(Recipe):
+class TagRecipe(Job[Prepared, TagModel]):
     """Words in, a tag for each out."""
 
     settings: Settings
+    config = TagConfig
     arrangement = "many to many"
 
     def uses(self, folder: str) -> list[list[str]]:
         """Commands to try on the trained model."""
         return [["predict", folder, EXAMPLE], ["evaluate", folder]]
 
-    def plan(self, request: Request) -> list[tuple[str, str]]:
-        """What `train` would do, without doing it."""
-        prepared, model = self._begin(request)
-        example = torch.zeros(1, 1, model.settings.model.embedding_size)
-        return [
-            ("data", prepared.source),
-            ("tags", prepared.shown_tags()),
-            ("parts", prepared.shown_parts()),
-            ("vocabulary", f"{len(model.vocabulary)} entries"),
-            ("parameters", str(sum(p.numel() for p in model.network.parameters()))),
-            ("runs", explain(model.network.recurrent, example)),
-            ("folder", str(request.out)),
-            *((name, str(value)) for name, value, _ in described(model.settings)),
-        ]
+    def read(self, asked: Asked) -> Prepared:
+        """The rows of words; the recipe's own are dealt out by book."""
+        prepared, read = prepared_data(asked.data, asked.text, asked.label, asked.settings.data)
+        for note in read.notes:
+            asked.say(note)
+        return replace(prepared, columns=(asked.text, asked.label))
 
-    def train(self, request: Request) -> Trained:
-        """Train, measure beside the baselines on the test part, and write the model folder."""
-        prepared, model = self._begin(request)
-        run = _Run(prepared, model, request)
-        fitted = run.fit(model, request.out)
-        baselines, training = run.counted(), training_figures(fitted, model.network, len(prepared.parts["train"]))
-        if model.settings.baselines.one_direction and model.settings.model.bidirectional:
-            request.progress.say("baseline: the same network in one direction")
-            forwards = self._model(_forwards(model.settings), model.vocabulary, model.kinds, marks=model.marks)
-            training["one_direction_seconds"] = round(run.fit(forwards, request.out / "one_direction").seconds, 1)
-            baselines["one_direction"] = run.measure(forwards, "test")
-        model.metrics = {
-            "test": run.measure(model, "test"),
-            "baselines": baselines,
-            "validation": fitted.best_metrics,
-            "training": training,
-        }
-        model.folder = request.out
-        model.config = {
-            "recipe": self.name,
-            "settings": model.settings.model_dump(),
-            "kinds": {kind: list(names) for kind, names in model.kinds.items()},
-            "marks": model.marks,
-            "data": {
-                "own": request.data is None,
-                "source": source_of(request.data),
-                "text": request.text,
-                "label": request.label,
-                "fingerprint": run.fingerprint,
-            },
-        }
-        if process()[0] == 0:
-            state, tokenizer = model.network.state_dict(), model.vocabulary.to_json()
-            model.folder = save_model(request.out, state, model.config, tokenizer, model.metrics)
-        return Trained(model.folder, model.metrics, model)
+    def build(self, prepared: Prepared, settings: Settings, say: Callable[[str], None]) -> TagModel:
+        """A network over the words of the training part."""
+        words = [word[:LONGEST_WORD] for row in prepared.parts["train"].words for word in row]
+        rows = len(prepared.parts["train"])
+        train = often_enough(settings.train, self.settings.train, rows, LEAST_STEPS, say)
+        settings = settings.model_copy(update={"train": train})
+        vocabulary = Vocabulary.train(words, "whole", settings.data.vocabulary_size)
+        return _model(settings, vocabulary, prepared.kinds, marks=prepared.marks)
 
-    def load(self, folder: ModelFolder) -> TagModel:
-        """The model in a folder that this recipe wrote.
+    def rebuild(self, config: TagConfig, vocabulary: Vocabulary | None) -> TagModel:
+        """The model that `config` describes."""
+        return _model(config.settings, needed(vocabulary, config), config.kinds, marks=config.marks)
 
-        Raises:
-            UserError: its configuration and its weights do not belong together.
-        """
-        config = checked_config(folder, TagConfig)
-        if folder.tokenizer is None:
-            raise UserError("a tagger needs its tokenizer.json", where=folder.path)
-        vocabulary = Vocabulary.from_json(folder.tokenizer)
-        model = self._model(config.settings, vocabulary, config.kinds, marks=config.marks)
-        load_weights(model.network, folder)
-        model.folder, model.config, model.metrics = folder.path, folder.config, folder.metrics or {}
-        return model
+    def lesson(self, model: TagModel, prepared: Prepared) -> Lesson:
+        """-ln p of each word's tags; which epoch is best, macro-F1 on the validation part says."""
+        codes, encoded = prepared.codes("train"), model.encode(prepared.parts["train"].words)
+        own_codes, own = prepared.codes("validation"), model.encode(prepared.parts["validation"].words)
+        asked = model.settings.model
+        sizes = [len(names) for names in model.kinds.values()]
+        return Lesson(
+            loss=tag_loss(encoded.pieces, sizes, asked.unknown, _offsets(codes, sizes, asked.balance)),
+            batches=batches(encoded.sequences, codes, model.settings.train),
+            validate=lambda _: measure_model(model, own_codes, own),
+            rows=len(codes),
+        )
 
-    def evaluate(self, model: TagModel, data: Any, text: str | None, label: str | None) -> dict[str, Any]:
-        """What the model is worth on data; see `elman.recipes.contract.Model.evaluate`."""
-        about, asked = model.config["data"], model.settings.data
-        if data is not None:
-            if model.marks:
-                read = _read_marked(data, text, label)
-            else:
-                trained = TagColumns(about["text"], about["label"], asked.sentence)
-                read = read_tagged(data, TagColumns(text, label), trained)
-            passages = (asked.longest, asked.shortest, asked.seed)
-            rows = read.cut(*passages) if model.marks else read.cut(asked.max_length)
-            return measure_model(model, tag_codes(rows, model.kinds), model.encode(rows.words))
-        if about["source"] is None and not about["own"]:
-            what = "this model was trained on a table in memory, which is not kept"
-            raise UserError(what, where=model.folder, fix="name the rows to measure with --data")
-        prepared = prepared_data(about["source"], about["text"], about["label"], asked)[0]
-        if prepared.fingerprint() != about["fingerprint"]:
-            what = "the data is no longer what this model was trained beside"
-            raise UserError(what, where=about["source"] or self.name, fix="name the rows to measure with --data")
+    def measure(self, model: TagModel, prepared: Prepared) -> Measures:
+        """Accuracy and macro-F1 over the words of the test part."""
         return measure_model(model, prepared.codes("test"), model.encode(prepared.parts["test"].words))
 
-    def _begin(self, request: Request) -> tuple[Prepared, TagModel]:
-        """The rows, and an untrained model for them."""
-        settings, say = cast(Settings, request.settings), request.progress.say
-        prepared, read = prepared_data(request.data, request.text, request.label, settings.data)
-        for note in read.notes:
-            say(note)
-        say(f"{prepared.source}: {prepared.shown_parts()}; tags: {prepared.shown_tags()}")
-        train = often_enough(settings.train, self.settings.train, len(prepared.parts["train"]), LEAST_STEPS, say)
-        settings = settings.model_copy(update={"train": train})
-        words = [word[:LONGEST_WORD] for row in prepared.parts["train"].words for word in row]
-        vocabulary = Vocabulary.train(words, "whole", settings.data.vocabulary_size)
-        return prepared, self._model(settings, vocabulary, prepared.kinds, marks=prepared.marks)
+    def measure_data(self, model: TagModel, asked: Asked) -> Measures:
+        """The same on a user's words."""
+        about, settings = model.config["data"], asked.settings.data
+        if model.marks:
+            read = _read_marked(asked.data, asked.text, asked.label)
+            rows = read.cut(settings.longest, settings.shortest, settings.seed)
+        else:
+            trained = TagColumns(about["text"], about["label"], settings.sentence)
+            read = read_tagged(asked.data, TagColumns(asked.text, asked.label), trained)
+            rows = read.cut(settings.max_length)
+        return measure_model(model, tag_codes(rows, model.kinds), model.encode(rows.words))
 
-    def _model(self, settings: Settings, vocabulary: Vocabulary, kinds: Any, *, marks: bool) -> TagModel:
-        torch.manual_seed(settings.train.seed)
-        network = build_network(settings.model, len(vocabulary), sum(map(len, kinds.values())))
-        model = TagModel(network, vocabulary, kinds, settings, marks=marks)
-        model.recipe = self
-        return model
+    def baselines(self, model: TagModel, prepared: Prepared, request: Request) -> dict[str, Measures]:
+        """The most frequent tag, trigrams, and the same network in one direction, trained alike."""
+        found = counted(prepared)
+        if model.settings.baselines.one_direction and model.settings.model.bidirectional:
+            request.progress.say("baseline: the same network in one direction")
+            torch.manual_seed(model.settings.train.seed)
+            forwards = _model(_forwards(model.settings), model.vocabulary, model.kinds, marks=model.marks)
+            self.teach(forwards, prepared, request, request.out / "one_direction")
+            found["one_direction"] = self.measure(forwards, prepared)
+        return found
 
 
-class _Run:
-    """What the model and its baselines share: the rows of each part, in words and in numbers."""
+def _model(settings: Settings, vocabulary: Vocabulary, kinds: Any, *, marks: bool) -> TagModel:
+    network = build_network(settings.model, len(vocabulary), sum(map(len, kinds.values())))
+    return TagModel(network, vocabulary, kinds, settings, marks=marks)
 
-    def __init__(self, prepared: Prepared, model: TagModel, request: Request) -> None:
-        self._prepared, self._request = prepared, request
-        self.fingerprint = prepared.fingerprint()
-        self._codes = {part: prepared.codes(part) for part in prepared.parts}
-        self._encoded = {part: model.encode(rows.words) for part, rows in prepared.parts.items()}
 
-    def fit(self, model: TagModel, out: Path) -> Fitted:
-        """Trains a model; which epoch is best, the validation part says."""
-        settings, encoded = model.settings, self._encoded["train"]
-        rank, processes = process()
-        batches = Batches(
-            encoded.sequences,
-            self._codes["train"],
-            batch_size=settings.train.batch_size,
-            seed=settings.train.seed,
-            rank=rank,
-            processes=processes,
-        )
-        sizes = [len(names) for names in model.kinds.values()]
-        return fit(
-            model.network,
-            tag_loss(encoded.pieces, sizes, settings.model.unknown, self._offsets(settings.model.balance)),
-            batches,
-            lambda _: {k: v for k, v in self.measure(model, "validation").items() if isinstance(v, float)},
-            settings.train,
-            out,
-            about={"the data": self.fingerprint, **meaning(settings)},
-            resume=self._request.resume,
-            progress=self._request.progress,
-        )
+def _offsets(codes: Sequence[Codes], sizes: Sequence[int], balance: float) -> Tensor:
+    """What is added to the scores in training: balance * ln(share) of each tag of each kind."""
+    columns = zip(np.concatenate(codes).T, sizes, strict=True)
+    shares = [(np.bincount(column, minlength=size) + 1) / (len(column) + size) for column, size in columns]
+    return torch.from_numpy(balance * np.log(np.concatenate(shares))).float()
 
-    def _offsets(self, balance: float) -> Tensor:
-        """What is added to the scores in training: balance * ln(share) of each tag of each kind."""
-        codes = np.concatenate(self._codes["train"])
-        shares = [
-            (np.bincount(codes[:, k], minlength=len(names)) + 1) / (len(codes) + len(names))
-            for k, names in enumerate(self._prepared.kinds.values())
-        ]
-        return torch.from_numpy(balance * np.log(np.concatenate(shares))).float()
 
-    def measure(self, model: TagModel, part: str) -> Measures:
-        """What a model is worth on a part."""
-        return measure_model(model, self._codes[part], self._encoded[part])
-
-    def counted(self) -> dict[str, Measures]:
-        """The baselines that count: the most frequent tag; that between the same two words."""
-        kinds, test = self._prepared.kinds, np.concatenate(self._codes["test"])
-        frequent = [np.bincount(column).argmax() for column in np.concatenate(self._codes["train"]).T]
+def counted(prepared: Prepared) -> dict[str, Measures]:
+    """The baselines that count: the most frequent tag; that between the same two words."""
+    kinds, test = prepared.kinds, np.concatenate(prepared.codes("test"))
+    frequent = [np.bincount(column).argmax() for column in np.concatenate(prepared.codes("train")).T]
+    columns = []
+    for kind in kinds:
         # Which neighbour is asked first is chosen on the validation part, as the networks' best epoch is.
-        after_first = [
-            self._trigrams("validation", kind, True)[1] >= self._trigrams("validation", kind, False)[1]
-            for kind in kinds
-        ]
-        columns = [self._trigrams("test", *choice)[0] for choice in zip(kinds, after_first, strict=True)]
-        rows = {"rows": len(self._codes["test"])}
-        return {
-            "majority": measure_tags(kinds, test, np.tile(frequent, (len(test), 1))) | rows,
-            "trigrams": measure_tags(kinds, test, np.stack(columns, 1)) | rows,
-        }
+        choices = {first: _trigrams(prepared, "validation", kind, first)[1] for first in (True, False)}
+        columns.append(_trigrams(prepared, "test", kind, choices[True] >= choices[False])[0])
+    rows = {"rows": len(prepared.parts["test"])}
+    return {
+        "majority": measure_tags(kinds, test, np.tile(frequent, (len(test), 1))) | rows,
+        "trigrams": measure_tags(kinds, test, np.stack(columns, 1)) | rows,
+    }
 
-    def _trigrams(self, part: str, kind: str, after_first: bool) -> tuple[Codes, float]:
-        """The tags of one kind that the trigrams give a part, and their macro-F1."""
-        kinds, parts = self._prepared.kinds, self._prepared.parts
-        number = list(kinds).index(kind)
-        train, truth = (np.concatenate(self._codes[name])[:, number] for name in ("train", part))
-        found = trigram_tags(parts["train"].words, train, parts[part].words, after_first=after_first)
-        measured = measure_tags({kind: kinds[kind]}, truth[:, None], found[:, None])
-        return found, measured["macro_f1"]
+
+def _trigrams(prepared: Prepared, part: str, kind: str, after_first: bool) -> tuple[Codes, float]:
+    """The tags of one kind that the trigrams give a part, and their macro-F1."""
+    kinds, parts = prepared.kinds, prepared.parts
+    number = list(kinds).index(kind)
+    train, truth = (np.concatenate(prepared.codes(name))[:, number] for name in ("train", part))
+    found = trigram_tags(parts["train"].words, train, parts[part].words, after_first=after_first)
+    return found, measure_tags({kind: kinds[kind]}, truth[:, None], found[:, None])["macro_f1"]
 
 
 def measure_model(model: TagModel, codes: Sequence[Codes], encoded: Encoded) -> Measures:

@@ -22,8 +22,7 @@ from elman.data.vocabulary import UNKNOWN
 from elman.errors import UserError
 from elman.models import ManyToMany, WordEncoder
 from elman.nn import Recurrent
-from elman.recipes.contract import Model
-from elman.recipes.model_folder import FolderConfig
+from elman.recipes.job import JobConfig, JobModel
 from elman.training import TrainSettings
 
 Codes: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
@@ -104,22 +103,12 @@ class Settings(BaseModel):
     baselines: BaselineSettings = BaselineSettings()
 
 
-class _DataConfig(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    own: bool
-    source: str | None
-    text: str | None
-    label: str | None
-    fingerprint: str
-
-
-class TagConfig(FolderConfig):
+class TagConfig(JobConfig):
     """What `config.json` of a tagger holds, and nothing else."""
 
     settings: Settings
     kinds: dict[str, list[str]]
     marks: bool
-    data: _DataConfig
 
 
 class Encoded(NamedTuple):
@@ -143,13 +132,16 @@ def build_network(settings: ModelSettings, words: int, outputs: int) -> ManyToMa
     return ManyToMany(recurrent, outputs, encoder=encoder, dropout=settings.dropout)
 
 
-class TagModel(Model):
+class TagModel(JobModel):
     """A trained tagger: `tag`, `predict`, `evaluate`.
 
     Attributes:
         kinds: the tags of each kind, in the order of their numbers.
         marks: whether the tags are the capitals and marks of plain text.
     """
+
+    network: ManyToMany
+    vocabulary: Vocabulary
 
     def __init__(
         self,
@@ -163,6 +155,14 @@ class TagModel(Model):
         self.network, self.vocabulary = network, vocabulary
         self.kinds = {kind: tuple(names) for kind, names in kinds.items()}
         self.settings, self.marks = settings, marks
+
+    def described(self) -> dict[str, Any]:
+        """What `config.json` holds besides the settings and the data."""
+        return {"kinds": {kind: list(names) for kind, names in self.kinds.items()}, "marks": self.marks}
+
+    def shown(self) -> list[tuple[str, str]]:
+        """The size of the vocabulary."""
+        return [("vocabulary", f"{len(self.vocabulary)} entries")]
 
     def encode(self, rows: Sequence[Sequence[str]]) -> Encoded:
         """What the network reads of rows of words."""

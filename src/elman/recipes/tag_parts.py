@@ -29,22 +29,25 @@ class Prepared:
         parts: the rows of training, validation and test.
         source: where they came from.
         marks: whether the tags are the capitals and marks of plain text.
+        columns: of words and of tags, as the user named them.
     """
 
     kinds: Kinds
     parts: Mapping[str, Tagged]
     source: str
     marks: bool
+    columns: tuple[str | None, str | None] = (None, None)
 
     def codes(self, part: str) -> list[Codes]:
         """(words, kinds) numbers of the tags of each row of a part."""
         return tag_codes(self.parts[part], self.kinds)
 
-    def shown_parts(self) -> str:
-        """How much each part holds."""
-        return ", ".join(f"{name} {rows.count} words in {len(rows)} rows" for name, rows in self.parts.items())
+    def shown(self) -> list[tuple[str, str]]:
+        """How often each tag stands in the rows, and how much each part holds."""
+        held = (f"{name} {rows.count} words in {len(rows)} rows" for name, rows in self.parts.items())
+        return [("tags", self._tags()), ("parts", ", ".join(held))]
 
-    def shown_tags(self) -> str:
+    def _tags(self) -> str:
         """How often each tag stands in the rows, the twenty most frequent of each kind."""
         shown = []
         for kind in self.kinds:

@@ -19,7 +19,7 @@ from elman.errors import UserError
 from elman.models import Committee, ManyToOne, WordEncoder
 from elman.nn import Recurrent
 from elman.nn.pooling import KINDS
-from elman.recipes.contract import Model
+from elman.recipes.job import JobModel
 from elman.training import TrainSettings
 
 # (T,) piece numbers, or (T, 1 + n) with the numbers of each piece's subwords.
@@ -118,8 +118,10 @@ def _member(settings: ModelSettings, pieces: int, labels: Labels) -> ManyToOne:
     return ManyToOne(recurrent, outputs, encoder=encoder, pooling=settings.pooling, dropout=settings.dropout)
 
 
-class TextModel(Model):
+class TextModel(JobModel):
     """A trained text model: `predict`, `probabilities`, `over_words`, `evaluate`."""
+
+    vocabulary: Vocabulary
 
     def __init__(
         self,
@@ -131,6 +133,15 @@ class TextModel(Model):
     ) -> None:
         self.network, self.vocabulary, self.labels = network, vocabulary, labels
         self.settings, self.scale = settings, scale
+
+    def described(self) -> dict[str, Any]:
+        """What `config.json` holds besides the settings and the data."""
+        labels = {"kind": self.labels.kind, "names": list(self.labels.names)}
+        return {"labels": labels, "scale": {"mean": self.scale.mean, "deviation": self.scale.deviation}}
+
+    def shown(self) -> list[tuple[str, str]]:
+        """The size of the vocabulary."""
+        return [("vocabulary", f"{len(self.vocabulary)} entries")]
 
     def encode(self, texts: Sequence[str]) -> list[Pieces]:
         """What the network reads of each text: the numbers of at most `data.max_length` pieces, with subwords."""

@@ -30,14 +30,24 @@ class Prepared:
         texts = self.table.column(self.text)
         return Rows([texts[row] for row in part], [self.targets[row] for row in part])
 
-    def shown_labels(self) -> str:
-        """How often each class stands in the rows, or that the labels are numbers."""
-        counts = self.labels.counts(self.targets)
-        return ", ".join(f"{name} {count}" for name, count in counts.items()) or "numbers"
+    @property
+    def source(self) -> str:
+        """The table, as the user named it, and how many rows it has."""
+        return f"{len(self.table)} rows of {self.table.source}"
 
-    def shown_parts(self) -> str:
-        """How many rows each part holds."""
-        return ", ".join(f"{name} {len(part)}" for name, part in self.parts._asdict().items())
+    @property
+    def columns(self) -> tuple[str, str]:
+        """The columns of texts and of labels."""
+        return self.text, self.label
+
+    def shown(self) -> list[tuple[str, str]]:
+        """Its columns, how often each class stands in the rows, and how many rows each part holds."""
+        counts = self.labels.counts(self.targets)
+        return [
+            ("columns", f"text {self.text!r}, label {self.label!r}"),
+            ("labels", ", ".join(f"{name} {count}" for name, count in counts.items()) or "numbers"),
+            ("parts", ", ".join(f"{name} {len(part)}" for name, part in self.parts._asdict().items())),
+        ]
 
     def fingerprint(self) -> str:
         """A hash of every text, label and part, in order: whether data is still what it was."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, Literal
 
 import torch
+from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, mse_loss
 
 from elman.data import (
     Batch,
-    Batches,
     Labels,
     Table,
     Vocabulary,
@@ -23,24 +23,40 @@ from elman.data import (
 )
 from elman.data.vocabulary import PADDING, UNKNOWN
 from elman.errors import UserError
-from elman.export import ModelFolder, save_model
-from elman.models import ManyToOne
-from elman.nn import explain
 from elman.recipes.baselines import Predict, Rows, measure_baselines
-from elman.recipes.contract import Recipe, Request, Trained
+from elman.recipes.contract import Request
+from elman.recipes.job import Asked, Job, JobConfig, Lesson, batches, needed
 from elman.recipes.measures import measure, scikit_learn
-from elman.recipes.model_folder import checked_config, load_weights, source_of, training_figures
-from elman.recipes.settings import described, meaning, often_enough
-from elman.recipes.text_config import TextConfig, config_of
+from elman.recipes.settings import often_enough
 from elman.recipes.text_model import Scale, Settings, TextModel, build_network
 from elman.recipes.text_parts import Prepared, prepare_parts
-from elman.training import TrainSettings, fit, process
+from elman.training import TrainSettings
 
 LEAST_STEPS = 150  # fewer do not leave the majority class
 
 
+class _LabelsConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    kind: Literal["classes", "numbers"]
+    names: list[str]
+
+
+class _ScaleConfig(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    mean: float
+    deviation: float
+
+
+class TextConfig(JobConfig):
+    """What `config.json` of a text model holds, and nothing else."""
+
+    settings: Settings
+    labels: _LabelsConfig
+    scale: _ScaleConfig
+
+
 @dataclass(frozen=True)
-class TextRecipe(Recipe):
+class TextRecipe(Job[Prepared, TextModel]):
     """A text in, a class or a number out.
 
     Attributes:
@@ -55,6 +71,7 @@ class TextRecipe(Recipe):
     class_baselines: Mapping[str, Predict] = field(default_factory=dict, kw_only=True)
     more_baselines: Mapping[str, Predict] = field(default_factory=dict, kw_only=True)
     example: str = field(default="not bad at all", kw_only=True)
+    config = TextConfig
     arrangement = "many to one"
     reads_table = True
 
@@ -62,154 +79,83 @@ class TextRecipe(Recipe):
         """Commands to try on the trained model."""
         return [["predict", folder, self.example], ["evaluate", folder]]
 
-    def plan(self, request: Request) -> list[tuple[str, str]]:
-        """What `train` would do, without doing it: data, parts, network and settings, by name."""
-        prepared, model = self._begin(request)
-        network = model.network
-        example = torch.zeros(1, 1, model.settings.model.embedding_size)
-        return [
-            ("data", f"{len(prepared.table)} rows of {prepared.table.source}"),
-            ("columns", f"text {prepared.text!r}, label {prepared.label!r}"),
-            ("labels", prepared.shown_labels()),
-            ("parts", prepared.shown_parts()),
-            ("vocabulary", f"{len(model.vocabulary)} entries"),
-            ("parameters", str(sum(p.numel() for p in network.parameters()))),
-            ("runs", explain(cast(ManyToOne, network.members[0]).recurrent, example)),
-            ("folder", str(request.out)),
-            *((name, str(value)) for name, value, _ in described(model.settings)),
-        ]
-
-    def train(self, request: Request) -> Trained:
-        """Train on the request's data, measure on its test part, and write the model folder."""
-        scikit_learn("metrics")  # needed after training: better said before it
+    def require(self, request: Request) -> None:
+        """What counts, and what the baselines need."""
+        scikit_learn("metrics")
         if request.data is None:
             for baseline in self.more_baselines.values():
                 baseline(Rows([], []), [])
-        prepared, model = self._begin(request)
-        settings, fingerprint = model.settings, prepared.fingerprint()
-        parts = {name: prepared.rows(part) for name, part in prepared.parts._asdict().items()}
-        rank, processes = process()
-        batches = Batches(
-            model.encode(parts["train"].texts),
-            _scaled(parts["train"].targets, model),
-            batch_size=settings.train.batch_size,
-            seed=settings.train.seed,
-            rank=rank,
-            processes=processes,
-        )
-        fitted = fit(
-            model.network,
-            _loss(settings.model.unknown, prepared.labels),
-            batches,
-            _validation(model, parts["validation"]),
-            settings.train,
-            request.out,
-            about={"the data": fingerprint, **meaning(settings)},
-            resume=request.resume,
-            progress=request.progress,
-        )
-        more = dict(self.class_baselines) if prepared.labels.kind == "classes" else {}
-        more |= self.more_baselines if request.data is None else {}
-        test = parts["test"]
-        model.metrics = {
-            "test": measure(prepared.labels, test.targets, model.codes(model.encode(test.texts))),
-            "baselines": measure_baselines(prepared.labels, parts["train"], test, more),
-            "validation": fitted.best_metrics,
-            "training": training_figures(fitted, model.network, len(parts["train"].texts)),
-        }
-        about = {
-            "own": request.data is None,
-            "source": source_of(request.data),
-            "text": prepared.text,
-            "label": prepared.label,
-            "fingerprint": fingerprint,
-        }
-        model.config, model.folder = config_of(model, self.name, about), request.out
-        if rank == 0:
-            state = model.network.state_dict()
-            tokenizer = model.vocabulary.to_json()
-            model.folder = save_model(request.out, state, model.config, tokenizer, model.metrics)
-        return Trained(model.folder, model.metrics, model)
 
-    def load(self, folder: ModelFolder) -> TextModel:
-        """The model in a folder that this recipe wrote.
+    def read(self, asked: Asked) -> Prepared:
+        """The rows, cleaned, labelled and dealt out."""
+        own = asked.data is None
+        table = self.default_data() if own else read_table(asked.data)
+        columns = choose_columns(table, asked.text, asked.label)
+        if not own and columns.guessed:
+            guesses = " and ".join(f"--{role} {getattr(columns, role)!r}" for role in columns.guessed)
+            asked.say(f"columns guessed: {guesses}")
+        prepared = prepare_parts(table, columns.text, str(columns.label), asked.settings.data, own)
+        if prepared.dropped:
+            asked.say(f"{prepared.dropped} rows without a text are left out")
+        counts = prepared.labels.counts(prepared.targets)
+        if counts and (warning := imbalance(prepared.labels, counts)):
+            asked.say(warning)
+        return prepared
 
-        Raises:
-            UserError: its configuration and its weights do not belong together.
-        """
-        config = checked_config(folder, TextConfig)
-        labels = Labels(config.labels.kind, tuple(config.labels.names))
-        if folder.tokenizer is None:
-            raise UserError("a text model needs its tokenizer.json", where=folder.path)
-        vocabulary = Vocabulary.from_json(folder.tokenizer)
+    def build(self, prepared: Prepared, settings: Settings, say: Callable[[str], None]) -> TextModel:
+        """Networks over the vocabulary of the training part."""
+        labels, rows = prepared.labels, prepared.rows(prepared.parts.train)
+        if labels.kind == "classes" and len(set(rows.targets)) < 2:
+            what, fix = "the training part must hold two classes or more", "give more rows, or more groups"
+            raise UserError(what, where=prepared.table.source, found=len(set(rows.targets)), fix=fix)
+        settings = _fitting(settings, labels, say)
+        train = often_enough(settings.train, self.settings.train, len(rows.texts), LEAST_STEPS, say)
+        settings, data = settings.model_copy(update={"train": train}), settings.data
+        vocabulary = Vocabulary.train(rows.texts, data.vocabulary, data.vocabulary_size, data.lowercase)
+        network = build_network(settings.model, len(vocabulary), labels)
+        return TextModel(network, vocabulary, labels, settings, _scale(rows.targets, labels))
+
+    def rebuild(self, config: TextConfig, vocabulary: Vocabulary | None) -> TextModel:
+        """The model that `config` describes."""
+        vocabulary, labels = needed(vocabulary, config), Labels(config.labels.kind, tuple(config.labels.names))
         network = build_network(config.settings.model, len(vocabulary), labels)
-        load_weights(network, folder)
         scale = Scale(config.scale.mean, config.scale.deviation)
-        model = TextModel(network, vocabulary, labels, config.settings, scale)
-        model.recipe, model.folder = self, folder.path
-        model.config, model.metrics = folder.config, folder.metrics or {}
-        return model
+        return TextModel(network, vocabulary, labels, config.settings, scale)
 
-    def evaluate(self, model: TextModel, data: Any, text: str | None, label: str | None) -> dict[str, Any]:
-        """What the model is worth on data; see `elman.recipes.contract.Model.evaluate`."""
-        about = model.config["data"]
-        if data is not None:
-            table = read_table(data)
-            columns = [_column(table, given, about[role]) for role, given in (("text", text), ("label", label))]
-            names = choose_columns(table, *columns)
-            table, dropped = drop_empty(table, names.text)
-            targets = model.labels.encode(table.column(str(names.label)), table.where)
-            codes = model.codes(model.encode(table.column(names.text)))
-            said = {"columns": {"text": names.text, "label": names.label}, "rows_without_text": dropped}
-            return {**measure(model.labels, targets, codes), **said}
-        if about["source"] is None and not about["own"]:
-            what = "this model was trained on a table in memory, which is not kept"
-            raise UserError(what, where=model.folder, fix="name the rows to measure with --data")
-        table = self.default_data() if about["own"] else read_table(about["source"])
-        prepared = prepare_parts(table, about["text"], about["label"], model.settings.data, about["own"])
-        if prepared.fingerprint() != about["fingerprint"]:
-            what = "the data is no longer what this model was trained beside"
-            raise UserError(what, where=about["source"] or self.name, fix="name the rows to measure with --data")
+    def lesson(self, model: TextModel, prepared: Prepared) -> Lesson:
+        """-ln p of the class, or the squared error; the validation part by what the test part is measured by."""
+        train, validation = prepared.rows(prepared.parts.train), prepared.rows(prepared.parts.validation)
+        sequences = model.encode(validation.texts)
+        return Lesson(
+            loss=_loss(model.settings.model.unknown, model.labels),
+            batches=batches(model.encode(train.texts), _scaled(train.targets, model), model.settings.train),
+            validate=lambda _: measure(model.labels, validation.targets, model.codes(sequences)),
+            rows=len(train.texts),
+        )
+
+    def measure(self, model: TextModel, prepared: Prepared) -> dict[str, Any]:
+        """What the model is worth on the test part."""
         test = prepared.rows(prepared.parts.test)
         return measure(model.labels, test.targets, model.codes(model.encode(test.texts)))
 
-    def _begin(self, request: Request) -> tuple[Prepared, TextModel]:
-        """The rows, and an untrained model for them."""
-        prepared = self.prepare(request)
-        settings = _fitting(cast(Settings, request.settings), prepared.labels, request.progress.say)
-        rows, say = len(prepared.parts.train), request.progress.say
-        train = often_enough(settings.train, self.settings.train, rows, LEAST_STEPS, say)
-        settings = settings.model_copy(update={"train": train})
-        model = _new_model(settings, prepared.rows(prepared.parts.train), prepared.labels)
-        model.recipe = self
-        classes = {prepared.targets[row] for row in prepared.parts.train}
-        if prepared.labels.kind == "classes" and len(classes) < 2:
-            what = "the training part must hold two classes or more"
-            fix = "give more rows, or more groups"
-            raise UserError(what, where=prepared.table.source, found=len(classes), fix=fix)
-        return prepared, model
+    def measure_data(self, model: TextModel, asked: Asked) -> dict[str, Any]:
+        """The same on the rows of a table."""
+        table, about = read_table(asked.data), model.config["data"]
+        names = choose_columns(
+            table, _column(table, asked.text, about["text"]), _column(table, asked.label, about["label"])
+        )
+        table, dropped = drop_empty(table, names.text)
+        targets = model.labels.encode(table.column(str(names.label)), table.where)
+        codes = model.codes(model.encode(table.column(names.text)))
+        said = {"columns": {"text": names.text, "label": names.label}, "rows_without_text": dropped}
+        return {**measure(model.labels, targets, codes), **said}
 
-    def prepare(self, request: Request) -> Prepared:
-        """The request's rows, cleaned, labelled and dealt out; what was guessed and left out is said.
-
-        Raises:
-            UserError: the data cannot be read or learnt from; the file and line are named.
-        """
-        say, settings = request.progress.say, cast(Settings, request.settings)
-        table = self.default_data() if request.data is None else read_table(request.data)
-        columns = choose_columns(table, request.text, request.label)
-        if request.data is not None and columns.guessed:
-            guesses = " and ".join(f"--{role} {getattr(columns, role)!r}" for role in columns.guessed)
-            say(f"columns guessed: {guesses}")
-        prepared = prepare_parts(table, columns.text, str(columns.label), settings.data, request.data is None)
-        if prepared.dropped:
-            say(f"{prepared.dropped} rows without a text are left out")
-        labels, parts = prepared.shown_labels(), prepared.shown_parts()
-        say(f"{len(prepared.table)} rows of {table.source}; labels: {labels}; parts: {parts}")
-        counts = prepared.labels.counts(prepared.targets)
-        if counts and (warning := imbalance(prepared.labels, counts)):
-            say(warning)
-        return prepared
+    def baselines(self, model: TextModel, prepared: Prepared, request: Request) -> dict[str, dict[str, Any]]:
+        """Counting words, lexicons: see `elman.recipes.baselines`."""
+        more = dict(self.class_baselines) if prepared.labels.kind == "classes" else {}
+        more |= self.more_baselines if request.data is None else {}
+        train, test = prepared.rows(prepared.parts.train), prepared.rows(prepared.parts.test)
+        return measure_baselines(prepared.labels, train, test, more)
 
 
 def _column(table: Table, given: str | None, trained: str) -> str | None:
@@ -230,16 +176,11 @@ def _fitting(settings: Settings, labels: Labels, say: Callable[[str], None]) -> 
     return settings.model_copy(update={"train": settings.train.model_copy(update={"watch": instead})})
 
 
-def _new_model(settings: Settings, train: Rows, labels: Labels) -> TextModel:
-    torch.manual_seed(settings.train.seed)
-    data = settings.data
-    vocabulary = Vocabulary.train(train.texts, data.vocabulary, data.vocabulary_size, data.lowercase)
-    network = build_network(settings.model, len(vocabulary), labels)
-    scale = Scale()
-    if labels.kind == "numbers":
-        numbers = torch.tensor(train.targets, dtype=torch.float64)
-        scale = Scale(float(numbers.mean()), float(numbers.std(correction=0)) or 1.0)
-    return TextModel(network, vocabulary, labels, settings, scale)
+def _scale(targets: Sequence[float], labels: Labels) -> Scale:
+    if labels.kind == "classes":
+        return Scale()
+    numbers = torch.tensor(targets, dtype=torch.float64)
+    return Scale(float(numbers.mean()), float(numbers.std(correction=0)) or 1.0)
 
 
 def _scaled(targets: Sequence[float], model: TextModel) -> Sequence[float]:
@@ -273,13 +214,3 @@ def _with_unknown(inputs: Tensor, share: float) -> Tensor:
     nothing = inputs.new_zeros(inputs.shape[-1])
     nothing[0] = UNKNOWN
     return torch.where((hidden & (inputs[..., 0] != PADDING))[..., None], nothing, inputs)
-
-
-def _validation(model: TextModel, rows: Rows) -> Callable[[nn.Module], dict[str, float]]:
-    sequences = model.encode(rows.texts)
-
-    def validate(_: nn.Module) -> dict[str, float]:
-        measures = measure(model.labels, rows.targets, model.codes(sequences))
-        return {name: value for name, value in measures.items() if isinstance(value, float)}
-
-    return validate

@@ -1,0 +1,86 @@
+"""Steps of sequences that go on: a network whose memory in the core is laid out once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from elman.engine.native import Network
+
+
+class LiveNetwork:
+    """All passes of a one-directional network for some rows, one step a call.
+
+    Args:
+        network: the passes; each runs forwards.
+        params: of every pass, detached; they must not change from here on.
+        packed: from `pack_weights`.
+        state: each (passes, B, width), contiguous; a step changes them in place.
+
+    Example:
+        >>> from elman.nn import Recurrent, Stream
+        >>> stream = Stream(Recurrent("gru", 3, 5), rows=2)
+        >>> [stream.step(torch.zeros(2, 3)).shape for _ in range(2)]
+        [torch.Size([2, 5]), torch.Size([2, 5])]
+    """
+
+    def __init__(
+        self, network: Network, params: Sequence[Tensor], packed: Sequence[Any], state: Sequence[Tensor]
+    ) -> None:
+        params = [p.contiguous() for p in (params if network.plain else network.with_derived(params))]
+        first, rows = state[0], state[0].shape[1]
+        self.threads = torch.get_num_threads()
+        self._kept = params, packed, state  # the core knows their addresses
+        self._dtype, self._shape = first.dtype, torch.Size((rows, network.units[0].spec.inputs))
+        self._out_shape = torch.Size((rows, network.output))
+        self._between = [first.new_empty(self._out_shape) for _ in network.units[1:]]
+        self._steps = []
+        for index, unit in enumerate(network.units):
+            width = unit.spec.inputs
+            states = [s[index].data_ptr() for s in state]
+            somewhere = first.data_ptr()  # what x and y are, each step says
+            numbers = (
+                *(rows, 1, 0, 0, 0, somewhere, width, width, width),
+                *(p.data_ptr() for p in params[network.spans[index]]),
+                *(*states, *network.none),
+                *(somewhere, network.output, network.output, *states),
+                *(0, 0, self.threads, packed[index].address),
+            )
+            live = unit.core.Live(unit.inference, self._dtype is torch.float64, numbers)
+            self._steps.append(live.step)
+        self._only = self._steps[0] if len(self._steps) == 1 else None
+
+    def step(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """The output for one step of each row, (B, width) -> (B, output), in `out` where it is given.
+
+        Raises:
+            ValueError: a tensor is not of this shape, format and device.
+        """
+        if not self._fits(x, self._shape):
+            x = self._checked(x, "x", self._shape).contiguous()
+        if out is None:
+            out = torch.empty(self._out_shape, dtype=self._dtype)
+        elif (
+            not self._fits(out, self._out_shape) and not self._checked(out, "out", self._out_shape).is_contiguous()
+        ):
+            raise ValueError("out must be contiguous")
+        if self._only is not None:
+            self._only(x.data_ptr(), out.data_ptr())
+            return out
+        for run, y in zip(self._steps, (*self._between, out), strict=True):
+            run(x.data_ptr(), y.data_ptr())
+            x = y
+        return out
+
+    def _fits(self, tensor: Tensor, shape: torch.Size) -> bool:
+        return tensor.shape == shape and tensor.dtype is self._dtype and tensor.is_contiguous() and tensor.is_cpu
+
+    def _checked(self, tensor: Tensor, name: str, shape: torch.Size) -> Tensor:
+        if tensor.shape != shape or tensor.dtype is not self._dtype or not tensor.is_cpu:
+            wanted = f"{tuple(shape)} of {self._dtype} on the CPU"
+            found = f"{tuple(tensor.shape)} of {tensor.dtype} on {tensor.device}"
+            raise ValueError(f"{name} must be {wanted}, got {found}")
+        return tensor
