@@ -119,6 +119,12 @@ class Binding {
     }
   }
 
+  // Vector parameters are copied when they are bound: once more.
+  void read_vectors() {
+    for (size_t i = 0; i < first.places.size(); ++i)
+      if (first.program->slots[i].kind == Kind::vector) read_vector(first.program->slots[i], first.places[i]);
+  }
+
   // The sum over positions of a slot of the backward program, [width].
   T* sum_of(int slot) {
     const Place<T> place = stash(slot);
@@ -205,9 +211,17 @@ class Binding {
   }
 
   Place<T> vector(const Slot& s) {
+    const Place<T> place{.how = How::vector, .array = {arena.take<T>(s.width == 1 ? kTile : padded(s.width)), s.width > 1}};
+    read_vector(s, place);
+    return place;
+  }
+
+  void read_vector(const Slot& s, const Place<T>& place) {
     const T* from = static_cast<const T*>(call_.in.params[s.index]) + s.row;
-    if (s.width == 1) return {.how = How::vector, .array = {filled(kTile, *from), 0}};
-    return {.how = How::vector, .array = {filled(padded(s.width), 0, from, s.width), 1}};
+    T* to = place.array.data;
+    if (s.width == 1) return std::fill(to, to + kTile, *from);
+    std::memcpy(to, from, s.width * sizeof(T));
+    std::fill(to + s.width, to + padded(s.width), T{0});
   }
 
   // Each result of the step is made where it is wanted; a second destination, or a leaf, is copied when its tile is done.

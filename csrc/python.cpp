@@ -104,17 +104,34 @@ void pack(const Program& program, bool wide, const nb::tuple& numbers, uintptr_t
   (wide ? pack_weights<double> : pack_weights<float>)(program, in, reinterpret_cast<void*>(to));
 }
 
-// Steps of the same rows, one call each; it keeps the program and nothing else alive.
+// One step of some rows, again and again; it keeps the program and nothing else alive.
 class LiveSteps {
  public:
-  LiveSteps(const Program& program, bool wide, nb::tuple numbers) {
+  LiveSteps(const Program& program, bool wide, nb::tuple numbers) : program_(program) {
     int threads = 1;
     const ForwardRun run = forward_run(program, Numbers(std::move(numbers)), &threads);
     live_ = (wide ? make_live<double> : make_live<float>)(run, threads);
   }
-  void step(uintptr_t x, uintptr_t y) { live_->step(reinterpret_cast<void*>(x), reinterpret_cast<void*>(y)); }
+  void step(uintptr_t x, uintptr_t y) {
+    const nb::gil_scoped_release release;
+    live_->step(reinterpret_cast<void*>(x), reinterpret_cast<void*>(y));
+  }
+  void run(nb::tuple addresses) {
+    Numbers n(std::move(addresses));
+    Inputs in;
+    Outputs out;
+    in.x.data = n.address();
+    out.y.data = n.address();
+    in.params = n.addresses<const void*>(program_.params.size());
+    in.states = n.addresses<const void*>(program_.states.size());
+    out.finals = n.addresses<void*>(program_.states.size());
+    n.end();
+    const nb::gil_scoped_release release;
+    live_->run(in, out);
+  }
 
  private:
+  const Program& program_;
   std::unique_ptr<Live> live_;
 };
 
@@ -152,9 +169,10 @@ NB_MODULE(_native, m) {
   nb::class_<KeptMemory>(m, "Memory", "Memory(bytes): given back when the object goes.")
       .def(nb::init<size_t>())
       .def_prop_ro("address", &KeptMemory::address);
-  nb::class_<LiveSteps>(m, "Live", "Live(program, double, numbers): the run of `forward`, again and again; the weights must be packed.")
+  nb::class_<LiveSteps>(m, "Live", "Live(program, double, numbers): the run of one step that `forward` would be, again and again.")
       .def(nb::init<const Program&, bool, nb::tuple>(), nb::keep_alive<1, 2>())
-      .def("step", &LiveSteps::step, "step(address of x, address of y)");
+      .def("step", &LiveSteps::step, "step(address of x, address of y)")
+      .def("run", &LiveSteps::run, "run((addresses of x, y, parameters, states or zeros, final states))");
   m.def("forward", &forward,
         "forward(program, double, numbers, ...): see Numbers in csrc/python.cpp for their order; passes given together run at once.");
   m.def("backward", &backward, "backward(forward, backward, double, numbers, ...)");

@@ -39,6 +39,11 @@ class Run {
     bind(threads_);
   }
 
+  void read_vectors() {
+    for (const auto& part : parts_) part->read_vectors();
+    if (parts_.empty()) bound_.read_vectors();
+  }
+
   void again() {
     parallel(threads_, [](void* run, int index, int size) { static_cast<Run*>(run)->thread(index, size); }, this);
   }
@@ -777,6 +782,13 @@ class LiveRun final : public Live {
     in_.x.data = x;
     out_.y.data = y;
     run_.again();
+  }
+  void run(const Inputs& in, const Outputs& out) override {
+    in_.params = in.params;
+    in_.states = in.states;
+    out_.finals = out.finals;
+    run_.read_vectors();
+    step(in.x.data, out.y.data);
   }
 
  private:

@@ -74,11 +74,13 @@ void run_forward(const std::vector<ForwardRun>& runs, int threads);
 template <class T>
 void run_backward(const std::vector<BackwardRun>& runs, int threads);
 
-// An inference run of the same rows again and again: its memory is laid out once, its states go from `in.states` to `out.finals`, which
-// may be the same memory. The weights must be packed, and x and y not null at first: what is there does not matter.
+// An inference run of one step for some rows, again and again: its memory is laid out once.
 struct Live {
   virtual ~Live() = default;
+  // Other x and y; the states go from `in.states` to `out.finals`, which may be the same memory. The weights stay, best packed.
   virtual void step(void* x, void* y) = 0;
+  // Everything is elsewhere, the weights too: addresses alone are read, sizes and layouts are those of the first.
+  virtual void run(const Inputs& in, const Outputs& out) = 0;
 };
 template <class T>
 std::unique_ptr<Live> make_live(const ForwardRun& run, int threads);

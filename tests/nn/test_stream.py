@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from backends import assert_engine_bits
-from elman.nn import Recurrent, Stream
+from elman.nn import GRU, LSTM, RNN, Recurrent, Stream
 from every_cell import EVERY_CELL
 from tolerances import assert_equal
 
@@ -107,3 +107,40 @@ def test_what_does_not_fit_is_refused() -> None:
     strided = torch.randn(2, 6)[:, ::2]
     twin = stream.fork()
     assert torch.equal(stream.step(strided), twin.step(strided.contiguous()))
+
+
+@pytest.mark.parametrize("cell", EVERY_CELL)
+@pytest.mark.parametrize("rows", [1, 2, 33])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_step_without_gradients_gives_the_same_bits(cell: str, rows: int, dtype: torch.dtype) -> None:
+    layer, x = Recurrent(EVERY_CELL[cell], 3, 40, dtype=dtype), torch.randn(rows, 1, 3, dtype=dtype)
+    state = None
+    for _ in range(3):  # weights and states lie elsewhere each time
+        y, final = layer(x, state)
+        with torch.no_grad():
+            again, same = layer(x, state)
+        for got, wanted in zip((again, *same), (y, *final), strict=True):
+            assert_engine_bits(got, wanted.detach())
+        state = type(final)(*(s.detach().clone() for s in final))
+        with torch.no_grad():
+            for weight in layer.parameters():
+                weight.data = torch.randn_like(weight.data)
+
+
+@pytest.mark.parametrize("kind", [RNN, GRU, LSTM])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_drop_in_takes_one_step_as_it_takes_many(kind: type, batch_first: bool) -> None:
+    layer, x = kind(3, 5, batch_first=batch_first), torch.randn(1, 1, 3)
+    wide = torch.randn(4, 1, 3) if batch_first else torch.randn(1, 4, 3)
+    for inputs in (x, wide, torch.randn(1, 3)):
+        y, final = layer(inputs)
+        again, same = layer(inputs, final)
+        with torch.no_grad():
+            quick, last = layer(inputs)
+            further = layer(inputs, final)
+        assert_engine_bits(quick, y.detach())
+        assert_engine_bits(further[0], again.detach())
+        for got, wanted in zip(*((s if isinstance(s, tuple) else (s,)) for s in (last, final)), strict=True):
+            assert_engine_bits(got, wanted.detach())
+        for got, wanted in zip(*((s if isinstance(s, tuple) else (s,)) for s in (further[1], same)), strict=True):
+            assert_engine_bits(got, wanted.detach())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from elman.engine.backends import NAMES, RUNS, Choice, choose
 from elman.engine.backends import run as run_chosen
-from elman.engine.live import LiveNetwork
+from elman.engine.live import LiveNetwork, single_step
 from elman.engine.native import Misfit, Network, pack_weights, run_network
 from elman.engine.native import compiled as compile_cell
 from elman.engine.operands import Operands
@@ -13,5 +13,5 @@ from elman.engine.operation import run as run_operation
 
 __all__ = [
     "NAMES", "RUNS", "Choice", "LiveNetwork", "Misfit", "Network", "Operands", "choose", "compile_cell",
-    "pack_weights", "register", "run_chosen", "run_network", "run_operation",
+    "pack_weights", "register", "run_chosen", "run_network", "run_operation", "single_step",
 ]  # fmt: skip

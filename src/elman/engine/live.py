@@ -1,4 +1,4 @@
-"""Steps of sequences that go on: a network whose memory in the core is laid out once."""
+"""Single steps without gradients: by a network whose memory in the core is laid out once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,79 @@ import torch
 from torch import Tensor
 
 from elman.engine.native import Network
+from elman.engine.unit import KINDS, observed
+
+
+def single_step(
+    network: Network, x: Tensor, params: Sequence[Tensor], states: Sequence[Tensor] | None
+) -> tuple[Tensor, tuple[Tensor, ...]] | None:
+    """One step of one pass, as `run_network` would make it; None where it is for that to run, or to refuse.
+
+    Args:
+        network: the pass.
+        x: (B, 1, width).
+        params: as its spec lists them.
+        states: before the step, each (1, B, width); None: the cell's initial values.
+    """
+    dtype, (rows, steps, width) = x.dtype, x.shape
+    unit = network.units[0]
+    if (
+        steps != 1
+        or not rows
+        or not network.simple
+        or width != unit.spec.inputs
+        or (dtype is not torch.float32 and dtype is not torch.float64)
+        or not _is_plain(x, dtype)
+        or x.is_neg()
+        or observed() is not None
+        or torch.is_autocast_enabled("cpu")
+    ):
+        return None
+    for tensor, (_, shape) in zip(params, network.shapes, strict=True):
+        if tensor.shape != shape or not _is_plain(tensor, dtype):
+            return None
+    if states is None:
+        before = network.none
+    elif len(states) != network.states:
+        return None
+    else:
+        for tensor, (_, wide) in zip(states, network.widths, strict=True):
+            if tensor.shape != (1, rows, wide) or not _is_plain(tensor, dtype):
+                return None
+        before = [s.data_ptr() for s in states]
+    y = torch.empty_like(x) if width == network.output else x.new_empty((rows, 1, network.output))
+    alike = rows == 1  # cheaper than by numbers
+    final = tuple(
+        [
+            torch.empty_like(y) if alike and wide == network.output else x.new_empty((1, rows, wide))
+            for _, wide in network.widths
+        ]
+    )
+    after, weights = [f.data_ptr() for f in final], [p.data_ptr() for p in params]
+    key = rows, dtype, torch.get_num_threads()
+    pool = network.live.setdefault(key, [])
+    try:
+        live = pool.pop()  # nobody else's while it runs
+    except IndexError:
+        numbers = (
+            *(rows, 1, 0, 0, 0, x.data_ptr(), width, width, width),
+            *(*weights, *before, *network.none),
+            *(y.data_ptr(), network.output, network.output, *after),
+            *(0, 0, key[2], 0),
+        )
+        live = unit.core.Live(unit.inference, dtype is torch.float64, numbers)
+    live.run((x.data_ptr(), y.data_ptr(), *weights, *before, *after))
+    if len(network.live) > _MOST_SHAPES:
+        network.live.clear()
+    pool.append(live)
+    return y, final
+
+
+_MOST_SHAPES = 8
+
+
+def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
+    return type(tensor) in KINDS and tensor.dtype is dtype and tensor.is_cpu and tensor.is_contiguous()
 
 
 class LiveNetwork:

@@ -56,6 +56,8 @@ class Network:
         self.output = specs[0].output
         self.output_first = self.units[-1].output_state == 0
         self.plain = all(len(unit.programs.params) == len(unit.spec.params) for unit in self.units)
+        self.simple = self.plain and len(self.units) == 1
+        self.live: dict[Any, list[Any]] = {}  # of `live.single_step`
         ends = [0]
         for unit in self.units:
             ends.append(ends[-1] + len(unit.programs.params))

@@ -16,7 +16,7 @@ from elman.cells import Cell, Spec
 from elman.engine.compiled import Programs, Untraceable, programs
 from elman.engine.extension import native, why_not
 
-_KINDS = (Tensor, torch.nn.Parameter)
+KINDS = (Tensor, torch.nn.Parameter)
 _budget = 256 << 20
 
 
@@ -101,14 +101,14 @@ def refusal(cell: Cell, spec: Spec, x: Tensor, others: Iterable[Tensor] = ()) ->
     if not x.is_cpu:
         return f"the native engine runs on the CPU, x is on {x.device}"
     for tensor in (x, *others):
-        if type(tensor) not in _KINDS or tensor.layout is not torch.strided:
+        if type(tensor) not in KINDS or tensor.layout is not torch.strided:
             kind = type(tensor).__name__
             return f"the native engine takes plain tensors, not {kind} of layout {tensor.layout}".replace(
                 "torch.", ""
             )
     if x.is_neg():
         return "the native engine reads memory as it is, and x is a view that negates it"
-    return _observed() or absent() or untraceable(cell, spec)
+    return observed() or absent() or untraceable(cell, spec)
 
 
 def absent() -> str | None:
@@ -116,7 +116,7 @@ def absent() -> str | None:
     return None if native() is not None else f"the native engine is {why_not()}"
 
 
-def _observed() -> str | None:
+def observed() -> str | None:
     """Who wants to see the operations of the definition, if anyone does."""
     if torch._C._get_tracing_state() is not None:
         return "torch.jit.trace records operations of torch alone"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from elman.engine import NAMES
-from elman.nn.drop_in_engine import engine_sequence, native_sequence, refuse_backend
+from elman.nn.drop_in_engine import engine_sequence, native_sequence, refuse_backend, single_sequence
 from elman.nn.drop_in_ops import KERNELS, compiled_sequence
 
 
@@ -75,7 +75,9 @@ class DropIn(nn.RNNBase):
             hx = self._zeros(x, batch_sizes) if hx is None else hx
             result = compiled_sequence(self, x, batch_sizes, hx, weights)
         elif self.backend == "auto":
-            result = native_sequence(self, x, batch_sizes, hx, weights)
+            result = single_sequence(self, x, hx, weights) if batch_sizes is None else None
+            if result is None:
+                result = native_sequence(self, x, batch_sizes, hx, weights)
         if result is None:
             hx = self._zeros(x, batch_sizes) if hx is None else hx
             state = hx if self.mode == "LSTM" else hx[0]

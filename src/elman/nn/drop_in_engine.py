@@ -12,7 +12,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from elman.cells.gru import GRU
 from elman.cells.lstm import LSTM, ProjectedLSTM
 from elman.cells.rnn import RNN
-from elman.engine import NAMES, Choice, Misfit, choose
+from elman.engine import NAMES, Choice, Misfit, choose, single_step
 from elman.errors import UserError, did_you_mean
 from elman.nn.stack import Stack, Variation, run, run_natively
 
@@ -71,6 +71,20 @@ def native_sequence(
         return engine_sequence(module, x, batch_sizes, hx, weights, "native", run_natively)
     except Misfit:
         return None
+
+
+def single_sequence(
+    module: nn.RNNBase, x: Tensor, hx: Sequence[Tensor] | None, weights: Sequence[Tensor]
+) -> tuple[Tensor, ...] | None:
+    """As `native_sequence`, for one step without gradients; None for everything else."""
+    time = 1 if module.batch_first else 0
+    if x.shape[time] != 1 or module.num_layers > 1 or module.bidirectional or torch.is_grad_enabled():
+        return None
+    network = _stack_of(module).single
+    if network is None:
+        return None
+    found = single_step(network, x if time else x.transpose(0, 1), weights, hx)
+    return None if found is None else (found[0] if time else found[0].transpose(0, 1), *found[1])
 
 
 def chosen(module: nn.RNNBase, x: Tensor, others: Sequence[Tensor] = ()) -> Choice:

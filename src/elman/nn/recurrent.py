@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from elman import cells
 from elman.cells import Cell
-from elman.engine import NAMES, Choice, LiveNetwork, choose, pack_weights, run_network
+from elman.engine import NAMES, Choice, LiveNetwork, choose, pack_weights, run_network, single_step
 from elman.nn.pooling import last_step
 from elman.nn.stack import Stack, Variation, run
 
@@ -158,6 +158,10 @@ class Recurrent(nn.Module):
         resets: Tensor | None = None,
     ) -> tuple[Tensor, Any]:
         """Outputs and the states after each row's last step; see the class for shapes."""
+        if lengths is None and resets is None and not torch.is_grad_enabled():
+            found = self._single(x, state)
+            if found is not None:
+                return found
         if lengths is not None:
             lengths = torch.as_tensor(lengths)
         self._check(x, lengths, resets)
@@ -175,6 +179,22 @@ class Recurrent(nn.Module):
         if self.outputs == "last":
             y = self._last(final, lengths) if y is None else last_step(y, lengths, self.stack.specs[0].output)
         return y, self.state_type(*final)
+
+    def _single(self, x: Tensor, state: States | None) -> tuple[Tensor, Any] | None:
+        """One step of one pass, with as little around it as can be; None for everything else."""
+        if (
+            x.dim() != 3
+            or x.shape[1] != 1
+            or self.trainable_states
+            or self.outputs != "all"
+            or self.backend not in ("auto", "native")
+            or torch.compiler.is_compiling()
+            or not (state is None or isinstance(state, tuple))
+            or (network := self.stack.single) is None
+        ):
+            return None
+        found = single_step(network, x, self._weights(), state)  # type: ignore[arg-type]
+        return None if found is None else (found[0], self.state_type(*found[1]))
 
     def _weights(self) -> list[Tensor]:
         # The dictionary first, because Module.__getattr__ is slow; a parametrized weight is not in it.

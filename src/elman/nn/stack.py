@@ -12,7 +12,17 @@ from torch import Tensor
 from torch.nn.functional import dropout
 
 from elman.cells import Cell, Spec
-from elman.engine import Network, Operands, choose, compile_cell, register, run_chosen, run_network, run_operation
+from elman.engine import (
+    Network,
+    Operands,
+    choose,
+    compile_cell,
+    register,
+    run_chosen,
+    run_network,
+    run_operation,
+)
+from elman.engine.native import absent, untraceable
 
 
 @dataclass(frozen=True)
@@ -69,6 +79,13 @@ class Stack:
         """What the native engine runs; asked for where it can."""
         units = tuple(compile_cell(self.cell, self.specs[layer]) for layer, _, _ in self.passes())
         return Network(units, self.directions)
+
+    @cached_property
+    def single(self) -> Network | None:
+        """The network, where it is one pass forwards and the native engine runs it."""
+        if self.num_layers > 1 or self.bidirectional or absent() or untraceable(self.cell, self.specs[0]):
+            return None
+        return self.network
 
     def __reduce__(self) -> tuple[type[Stack], tuple[object, ...]]:
         """A copy in another process registers its cell there."""
