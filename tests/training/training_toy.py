@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from elman.data import Streams
+from elman.models import CarriedState, LanguageModel
+from elman.nn import Recurrent
 from elman.training import Silent, TrainSettings, fit
 
 TIMES = ("seconds", "tokens_per_second", "epoch_seconds")
@@ -108,6 +111,25 @@ def run(out: Path, *, resume: bool = False, **changes: Any):
 
 def timeless(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [{name: value for name, value in line.items() if name not in TIMES} for line in lines]
+
+
+def streams(rows: int, rank: int, processes: int) -> Streams:
+    text = np.random.default_rng(3).integers(0, 12, 200).astype(np.int32)
+    return Streams([text[:90], text[90:]], rows=rows, k1=5, k2=8, rank=rank, processes=processes)
+
+
+def carried(rank: int, processes: int, rows: int = 2) -> CarriedState:
+    torch.manual_seed(rank)  # of several processes the first one's weights count
+    return CarriedState(LanguageModel(Recurrent("gru", 4, 6), 12), rows, rank, processes)
+
+
+def next_token_loss(model: nn.Module, window: Any) -> Tensor:
+    scores = model(window.inputs, window.resets, window.advance)[:, -window.counted :]
+    return nn.functional.cross_entropy(scores.flatten(0, 1), window.targets[:, -window.counted :].flatten())
+
+
+def no_measure(_: nn.Module) -> dict[str, float]:
+    return {"loss": 0.0}
 
 
 def sgd() -> TrainSettings:

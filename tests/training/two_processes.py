@@ -1,6 +1,7 @@
 """Runs of several processes, for `torchrun`: argument FOLDER. Leaves each process's weights there.
 
-plain: to compare with one process of double batch. whole, stopped: stopped on one process and resumed, the second.
+plain, carried: to compare with one process of double batch; carried, on endless text with the states carried on.
+whole, stopped: stopped on one process and resumed, the second; so carried, carried-stopped.
 """
 
 from __future__ import annotations
@@ -33,7 +34,28 @@ def train(out: Path, *, dropout: float, stop: bool = False, resume: bool = False
     (out / f"weights-{rank}").write_bytes(tensors_to_bytes(model.state_dict()))
 
 
+def carry(out: Path, *, stop: bool = False, resume: bool = False) -> None:
+    rank, processes = process()
+    calls = 0
+
+    def loss(model, window):
+        nonlocal calls
+        calls += 1
+        if stop and rank == 0 and calls == 8:
+            signal.raise_signal(signal.SIGTERM)
+        return toy.next_token_loss(model, window)
+
+    model, streams = toy.carried(rank, processes), toy.streams(2, rank, processes)
+    fit(model, loss, streams, toy.no_measure, toy.sgd(), out, resume=resume, progress=Silent())
+    (out / f"weights-{rank}").write_bytes(tensors_to_bytes(model.state_dict()))
+
+
 def main(folder: Path) -> None:
+    carry(folder / "carried")
+    try:
+        carry(folder / "carried-stopped", stop=True)
+    except Interrupted:
+        carry(folder / "carried-stopped", resume=True)
     train(folder / "plain", dropout=0.0)
     train(folder / "whole", dropout=0.2)
     try:

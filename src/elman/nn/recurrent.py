@@ -193,7 +193,7 @@ class Recurrent(nn.Module):
             or (network := self.stack.single) is None
         ):
             return None
-        found = single_step(network, x, self._weights(), state)  # type: ignore[arg-type]
+        found = single_step(network, x, self._weights(), state)
         return None if found is None else (found[0], self.state_type(*found[1]))
 
     def _weights(self) -> list[Tensor]:
