@@ -114,6 +114,33 @@ struct Problem {
     run_backward<T>({{forward, *backward, i, g, plan, aligned}}, threads);
   }
 
+  // The outputs and final states of one step a call, the states where they are, the weights packed once or by every call.
+  std::vector<Numbers<T>> live(bool packed, int threads) {
+    Inputs i = in(0, rows, false);
+    Outputs o;
+    Numbers<T> now(rows * inputs), made(rows * forward.output), weights(packed_numbers(forward) + 16);
+    std::vector<Numbers<T>> all{Numbers<T>(rows * steps * forward.output)};
+    all.insert(all.end(), states.begin(), states.end());
+    i.steps = 1;
+    i.x = {now.data(), inputs, inputs};
+    o.y = {made.data(), forward.output, forward.output};
+    for (size_t k = 0; k < states.size(); ++k) o.finals.push_back(all[k + 1].data());
+    i.states.assign(o.finals.begin(), o.finals.end());
+    if (packed) {
+      void* aligned = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(weights.data()) + 63) / 64 * 64);
+      pack_weights<T>(forward, i, aligned);
+      i.packed = aligned;
+    }
+    const std::unique_ptr<Live> run = make_live<T>({forward, i, o, {}, nullptr}, threads);
+    for (int64_t t = 0; t < steps; ++t) {
+      for (int64_t r = 0; r < rows; ++r) std::copy_n(x.data() + (r * steps + t) * inputs, inputs, now.data() + r * inputs);
+      packed ? run->step(now.data(), made.data()) : run->run(i, o);
+      for (int64_t r = 0; r < rows; ++r)
+        std::copy_n(made.data() + r * forward.output, forward.output, all[0].data() + (r * steps + t) * forward.output);
+    }
+    return all;
+  }
+
   // As `compute`; every result in one list.
   std::vector<Numbers<T>> run(int64_t row, int64_t count, bool reverse, int threads, int64_t budget) {
     compute(row, count, reverse, threads, budget);
@@ -183,6 +210,8 @@ void check_all(const std::string& name, const Program& forward, const Program& b
       const auto first = p.run(0, rows, reverse, 1, plenty);
       check(equal(first, p.run(0, rows, reverse, 2, plenty)), name, "two threads change bits", rows, steps);
       check(equal(first, p.run(0, rows, reverse, 3, 0)), name, "no memory changes bits", rows, steps);
+      for (const bool packed : {false, true})
+        if (mode == 0) check(equal(p.live(packed, 2), first), name, "one step a call changes bits", rows, steps);
       const auto alone = p.run(rows / 2, 1, reverse, 1, plenty);
       if (rows > 1) check(equal(part(first, alone.size(), rows / 2, rows), alone), name, "company changes bits", rows, steps);
       const std::string best = instructions();
