@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import Tensor
 
 from elman import cells
-from elman.data import Vocabulary, character_ids, characters_of
+from elman.data import Streams, Vocabulary, character_ids, characters_of
 from elman.data.vocabulary import END, PADDING, START, UNKNOWN
 from elman.errors import UserError
 from elman.models import Hypothesis, LanguageModel, Memory, Sampling, beam_search, generate
@@ -135,10 +135,10 @@ class CharacterModel(JobModel):
         settings: what it was trained with.
 
     Attributes:
-        updates: changes of the weights in an epoch, known where it is to be trained.
+        streams: the rows of text that it learns from, where it is to be trained.
     """
 
-    updates = 0
+    streams: Streams | None = None
     network: LanguageModel
     vocabulary: Vocabulary
 
@@ -149,7 +149,8 @@ class CharacterModel(JobModel):
 
     def shown(self) -> list[tuple[str, str]]:
         """The size of the vocabulary, and how often its weights will change."""
-        return [("vocabulary", f"{len(self.vocabulary)} entries"), ("updates", f"{self.updates} an epoch")]
+        updates = len(self.streams) if self.streams else 0
+        return [("vocabulary", f"{len(self.vocabulary)} entries"), ("updates", f"{updates} an epoch")]
 
     def encode(self, text: str) -> Ids:
         """The numbers of a text's characters; what the model does not know is number 1.
