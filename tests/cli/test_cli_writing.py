@@ -64,6 +64,19 @@ def test_generate_writes_on_and_a_seed_repeats_it(writer: Path) -> None:
     assert len(several.split("\n---\n")) == 3 and len(set(several.split("\n---\n"))) == 3
 
 
+def test_generate_saves_what_it_writes_and_replaces_nothing_unasked(writer: Path, tmp_path: Path) -> None:
+    asked = ("generate", writer, "--prompt", "the li", "--steps", 20, "--seed", 1)
+    one = run(*asked, "--out", tmp_path / "tale")
+    assert (tmp_path / "tale.txt").read_text() == one.out.removesuffix("\n") and "tale.txt" in one.err
+    run(*asked, "--out", tmp_path / "tale.txt").refused("the file is there already")
+    assert run(*asked, "--out", tmp_path / "tale.txt", "--force").code == 0
+    two = run(*asked, "--out", tmp_path / "b.md", "--count", 2, "--json").out.splitlines()
+    assert [json.loads(line)["files"] for line in two] == [[str(tmp_path / f"b-{n}.md")] for n in (1, 2)]
+    assert (tmp_path / "b-2.md").read_text() == "the li" + json.loads(two[1])["text"]
+    run(*asked, "--out", tmp_path / "no" / "b").refused("no such folder")
+    run(*asked, "--out", tmp_path).refused("a file is wanted")
+
+
 def test_generate_searches_with_beams_and_answers_machines(writer: Path) -> None:
     greedy = run("generate", writer, "--prompt", "the", "--steps", 20, "--temperature", 0, "--json")
     beam = run("generate", writer, "--prompt", "the", "--steps", 20, "--beams", 1, "--json")

@@ -37,6 +37,10 @@ def generate(
     beams: Annotated[
         int | None, typer.Option(min=1, help="Search for the likeliest text with K beams; nothing is drawn.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A file or name to save it under, as the model saves it: text, sound.")
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Let --out replace files.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines, an object a text.")] = False,
 ) -> None:
     """Write with a trained model.
@@ -45,9 +49,10 @@ def generate(
     elman generate runs/autocomplete --prompt "In the beg"
     elman generate runs/autocomplete --temperature 0.7 --seed 1 --steps 2000
     elman generate runs/autocomplete --prompt "And it came" --beams 8 --steps 40 --count 3
+    elman generate runs/music --prompt "[M:6/8][K:G] GAB" --out tune
     """  # noqa: D301
     from elman import recipes
-    from elman.cli.console import say
+    from elman.cli.console import say, write_json
 
     sampling = _sampling(steps, temperature, top_k, top_p, repetition_penalty, seed)
     if beams is not None and (sampling.seed is not None or {temperature, repetition_penalty} != {1.0}):
@@ -58,8 +63,17 @@ def generate(
     model = recipes.load(folder)
     if given and (unknown := model.unknown(given)):
         say(f"read as unknown, as the training texts do not hold it: {' '.join(map(visible, unknown))}")
+    opening, places = model.opening(given), _places(model, out, count, force)
     texts = _drawn(model, given, sampling, count) if beams is None else _found(model, given, beams, steps, count)
-    _show(texts, given, as_json)
+    for number, pieces in enumerate(texts):
+        text = _show(pieces, opening, number, as_json)
+        files = [str(path) for path in model.outputs(places[number])] if places else []
+        if places:
+            model.save(opening + text, places[number])
+        if as_json:
+            write_json({"prompt": opening, "text": text, **({"files": files} if files else {})})
+        elif files:
+            say(f"written: {', '.join(files)}")
 
 
 def _sampling(
@@ -103,19 +117,35 @@ def _found(model: Model, prompt: str | None, beams: int, steps: int, count: int)
         yield iter([text])
 
 
-def _show(texts: Iterator[Iterator[str]], prompt: str | None, as_json: bool) -> None:
-    from elman.cli.console import write_json
+def _places(model: Model, out: Path | None, count: int, force: bool) -> list[Path]:
+    """Where each text is saved; of several each has a number behind its name."""
+    if out is None:
+        return []
+    if out.is_dir():
+        raise UserError("a file is wanted, or its name without a suffix", where="--out", found=f"the folder {out}")
+    numbers = [""] if count == 1 else [f"-{number}" for number in range(1, count + 1)]
+    places = [out.with_name(f"{out.stem}{number}{out.suffix}") for number in numbers]
+    there = [path for place in places for path in model.outputs(place) if path.exists()]
+    if there and not force:
+        raise UserError("the file is there already", where=there[0], fix="choose another --out, or add --force")
+    if not out.parent.is_dir():
+        raise UserError("there is no such folder", where=out.parent)
+    return places
 
-    for number, pieces in enumerate(texts):
-        if as_json:
-            write_json({"prompt": prompt or "", "text": "".join(pieces)})
-            continue
-        if number:
-            print("\n---")
-        _write(prompt or "")
-        for piece in pieces:
-            _write(piece)
-        print(flush=True)
+
+def _show(pieces: Iterator[str], opening: str, number: int, as_json: bool) -> str:
+    """What was written, printed piece by piece unless it is for machines."""
+    if as_json:
+        return "".join(pieces)
+    if number:
+        print("\n---")
+    written = []
+    _write(opening)
+    for piece in pieces:
+        _write(piece)
+        written.append(piece)
+    print(flush=True)
+    return "".join(written)
 
 
 def _write(piece: str) -> None:

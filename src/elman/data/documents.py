@@ -135,7 +135,7 @@ def _border(text: str, share: float) -> int:
 def _from_files(path: Path, text: str | None, most: int) -> Documents:
     if text is not None:
         raise UserError("--text names a column of a table", where=path, found=text, fix="leave it out for texts")
-    paths = [path] if path.is_file() else list(_text_files(path))
+    paths = [path] if path.is_file() else list(text_files(path))
     if not paths:
         fix = "give a folder with .txt files, a .txt file, or a table with --text COLUMN"
         raise UserError("the folder holds no .txt file", where=path, fix=fix)
@@ -151,10 +151,10 @@ def _from_files(path: Path, text: str | None, most: int) -> Documents:
     return Documents([one for one, _ in kept], names, str(path), dropped=len(paths) - len(kept))
 
 
-def _text_files(folder: Path) -> Iterator[Path]:
-    """The .txt files of a folder and those below it, in the order of their names; hidden ones are left out."""
+def text_files(folder: Path, suffix: str = ".txt") -> Iterator[Path]:
+    """The files of a suffix in a folder or below it, in the order of their names; hidden ones are left out."""
     inside = folder.resolve()
-    for path in sorted(folder.rglob("*.txt")):
+    for path in sorted(folder.rglob(f"*{suffix}")):
         if path.is_dir() or any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
         if not path.is_file():

@@ -92,6 +92,30 @@ class Model(ABC):
         """
         raise UserError(f"a {self.recipe.name} model does not write", where=self.folder)
 
+    def opening(self, prompt: str | None) -> str:
+        """A prompt as the model reads it, which what it generates stands behind.
+
+        Raises:
+            UserError: the prompt is nothing that the model goes on from.
+        """
+        return prompt or ""
+
+    def outputs(self, out: Path) -> list[Path]:
+        """The files that `save` writes."""
+        return [out if out.suffix else out.with_name(f"{out.name}.txt")]
+
+    def save(self, text: str, out: Path) -> None:
+        """Writes what was generated, its opening included, to the files that `outputs` names.
+
+        Raises:
+            UserError: the text is nothing that can be saved, or a file cannot be written.
+        """
+        (path,) = self.outputs(out)
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise UserError("the file cannot be written", where=path, found=error.strerror) from error
+
     def unknown(self, prompt: str) -> list[str]:
         """The pieces of a prompt that the model does not know, and reads as unknown."""
         return []
