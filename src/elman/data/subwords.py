@@ -1,4 +1,4 @@
-"""The character n-grams of a word as numbers, so that words never seen share what they are made of."""
+"""Character n-grams as numbers: those a word is made of, or those that end at each of its characters."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import zlib
 from functools import lru_cache
 
 MOST = 24
+MOST_ENDINGS = 6
 _SIZES = (3, 4, 5)
+_ENDINGS = (2, 3, 4)
 
 
 @lru_cache(maxsize=100_000)
@@ -24,5 +26,25 @@ def subwords(word: str, buckets: int) -> tuple[int, ...]:
     """
     marked = f"<{word}>"
     grams = [marked[at : at + size] for size in _SIZES for at in range(len(marked) - size + 1)]
-    numbers = [1 + zlib.crc32(gram.encode("utf-8", "surrogatepass")) % buckets for gram in grams[:MOST]]
-    return (*numbers, *[0] * (MOST - len(numbers)))
+    return _hashed(grams[:MOST], MOST, buckets)
+
+
+def endings(text: str, buckets: int) -> list[tuple[int, ...]]:
+    """For each character of a text the n-grams of "<text>" of 2 to 4 characters that end there, hashed as `subwords`.
+
+    The last character also has those that end at ">". Six numbers each, filled up with 0.
+
+    Example:
+        >>> [sum(number > 0 for number in row) for row in endings("cat", 1000)]
+        [1, 2, 6]
+    """
+    marked = f"<{text}"
+    found = [[marked[: end + 1][-size:] for size in _ENDINGS if size <= end + 1] for end in range(1, len(marked))]
+    if found:
+        found[-1] += [f"{marked}>"[-size:] for size in _ENDINGS if size <= len(marked) + 1]
+    return [_hashed(grams, MOST_ENDINGS, buckets) for grams in found]
+
+
+def _hashed(grams: list[str], most: int, buckets: int) -> tuple[int, ...]:
+    numbers = [1 + zlib.crc32(gram.encode("utf-8", "surrogatepass")) % buckets for gram in grams]
+    return (*numbers, *[0] * (most - len(numbers)))

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from elman import cells
 from elman.data import Batches, Labels, Vocabulary, subwords
-from elman.data.subwords import MOST
+from elman.data.subwords import MOST, MOST_ENDINGS, endings
 from elman.errors import UserError
 from elman.models import Committee, ManyToOne, WordEncoder
 from elman.nn import Recurrent
@@ -58,7 +58,9 @@ class ModelSettings(BaseModel):
     num_layers: int = Field(1, ge=1, le=100, description="recurrent layers")
     bidirectional: bool = Field(True, description="read the text in both directions")
     pooling: str = Field("mean+max", description="last, mean, max, attention, or several joined by +")
-    subwords: int = Field(20_000, ge=0, le=10_000_000, description="hashes of character n-grams of words; 0: none")
+    subwords: int = Field(
+        20_000, ge=0, le=10_000_000, description="hashes of n-grams: of a word, or up to a character; 0: none"
+    )
     members: int = Field(3, ge=1, le=100, description="networks trained side by side whose answers are averaged")
     dropout: float = Field(0.5, ge=0, lt=1, description="share of numbers zeroed in training")
     unknown: float = Field(0.1, ge=0, lt=1, description="share of pieces made unknown in training")
@@ -229,8 +231,12 @@ class TextModel(JobModel):
         if self.settings.data.lowercase:
             pieces = [piece.lower() for piece in pieces]
         buckets = self.settings.model.subwords
-        rows = [(number, *subwords(piece, buckets)) for number, piece in zip(numbers, pieces, strict=True)]
-        return np.array(rows, dtype=np.int32).reshape(-1, 1 + MOST)
+        if self.settings.data.vocabulary == "character":
+            grams, most = endings("".join(pieces), buckets), MOST_ENDINGS
+        else:
+            grams, most = [subwords(piece, buckets) for piece in pieces], MOST
+        rows = [(number, *of_piece) for number, of_piece in zip(numbers, grams, strict=True)]
+        return np.array(rows, dtype=np.int32).reshape(-1, 1 + most)
 
     def _finished(self, outputs: Tensor) -> Tensor:
         """The decision of the members: the mean of their probabilities, or of their numbers."""
