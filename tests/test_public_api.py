@@ -26,7 +26,7 @@ def test_the_public_names_are_exactly_these() -> None:
     assert sorted(elman.models.__all__) == [
         "Attention", "CarriedState", "Committee", "EncoderDecoder", "Hypothesis", "LanguageModel", "ManyToMany",
         "ManyToOne", "Memory", "OneToMany", "OneToOne", "Sampling", "WordEncoder", "Writer", "beam_search",
-        "generate",
+        "consensus", "generate", "samples",
     ]  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from elman.models.carried_state import CarriedState
 from elman.models.committee import Committee
+from elman.models.consensus import consensus
 from elman.models.encoder_decoder import Attention, EncoderDecoder
 from elman.models.language_model import LanguageModel
 from elman.models.many_to_many import ManyToMany
@@ -11,7 +12,7 @@ from elman.models.many_to_one import ManyToOne
 from elman.models.one_to_many import OneToMany
 from elman.models.one_to_one import OneToOne
 from elman.models.word_encoder import WordEncoder
-from elman.models.writing import Hypothesis, Memory, Sampling, Writer, beam_search, generate
+from elman.models.writing import Hypothesis, Memory, Sampling, Writer, beam_search, generate, samples
 
 __all__ = [
     "Attention",
@@ -29,5 +30,7 @@ __all__ = [
     "WordEncoder",
     "Writer",
     "beam_search",
+    "consensus",
     "generate",
+    "samples",
 ]

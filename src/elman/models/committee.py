@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -36,6 +37,6 @@ class Committee(nn.Module):
         if not self.members:
             raise ValueError("a committee needs at least one member")
 
-    def forward(self, *arguments: Tensor) -> Tensor:
+    def forward(self, *arguments: Tensor, **options: Any) -> Tensor:
         """The output of each member."""
-        return torch.stack([member(*arguments) for member in self.members])
+        return torch.stack([member(*arguments, **options) for member in self.members])

@@ -80,16 +80,18 @@ class EncoderDecoder(nn.Module):
         copying: whether words of the source can be copied; needs attention.
         unknown: the token that stands for every word outside the vocabulary.
         dropout: probability of zeroing a number before the layers and before V, while training.
+        tied: V and E are the same numbers, which need fewer examples; the writer must be as wide as E.
 
     Shapes:
         source: (B, S); source_lengths: (B,); previous: (B, T) the token before each step.
         Returns log p, (B, T, vocabulary_size + extra).
 
     Raises:
-        ValueError: layers that do not fit together; copying without attention.
+        ValueError: layers that do not fit together; copying without attention; tied weights of two widths.
 
     Source:
-        I. Sutskever et al., arXiv:1409.3215v3; copying: A. See et al., arXiv:1704.04368v2.
+        I. Sutskever et al., arXiv:1409.3215v3; copying: A. See et al., arXiv:1704.04368v2; tied weights: O. Press
+        and L. Wolf, arXiv:1608.05859v3.
 
     Example:
         >>> reader, writer = Recurrent("gru", 8, 16, bidirectional=True), Recurrent("gru", 8, 16)
@@ -108,6 +110,7 @@ class EncoderDecoder(nn.Module):
         copying: bool = False,
         unknown: int = 1,
         dropout: float = 0.0,
+        tied: bool = False,
     ) -> None:
         super().__init__()
         states = writer.stack.specs[0].states
@@ -130,6 +133,11 @@ class EncoderDecoder(nn.Module):
         self.gate = nn.Linear(both, 1) if copying else None
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, vocabulary_size)
+        if tied:
+            if width != self.embedding.embedding_dim:
+                raise ValueError(f"tied weights need a writer as wide as its input, got {width}")
+            nn.init.normal_(self.embedding.weight, std=0.1)  # of E's usual size, scores would begin far apart
+            self.head.weight = self.embedding.weight
 
     def forward(
         self,

@@ -245,6 +245,69 @@ def beam_search(
     return done
 
 
+@torch.inference_mode()
+def samples(
+    model: Writer, memory: Memory, first: Tensor, sampling: Sampling, *, count: int
+) -> list[list[list[int]]]:
+    """Several sequences for each row, drawn from p^(1 / temperature); the same whatever rows stand beside it.
+
+    The token is argmax(log p / temperature - log(-log u)), u uniform: a number for each draw, step and token, and
+    the same ones for every row.
+
+    Args:
+        model: what writes.
+        memory: from the model's `begin`, of B rows.
+        first: the tokens before the first that is written, (B,).
+        sampling: how tokens are drawn; its steps, temperature above 0, end, never and seed (None is 0).
+        count: sequences for each row.
+
+    Returns:
+        For each row `count` sequences, without the end.
+
+    Raises:
+        ValueError: no sequence or step, or a temperature of 0.
+
+    Example:
+        >>> from elman import Recurrent, models
+        >>> model = models.LanguageModel(Recurrent("gru", 4, 8), 10).eval()
+        >>> memory, first = model.begin(torch.tensor([[1, 2], [3, 4]]))
+        >>> drawn = samples(model, memory, first, Sampling(steps=5), count=3)
+        >>> len(drawn), len(drawn[0]), len(drawn[0][0])
+        (2, 3, 5)
+    """
+    if count < 1 or sampling.steps < 1 or not sampling.temperature:
+        found = f"count={count}, steps={sampling.steps}, temperature={sampling.temperature}"
+        raise ValueError(f"draws need a sequence, a step and a temperature above 0, got {found}")
+    rows, device = first.shape[0], first.device
+    memory.select(torch.arange(rows, device=device).repeat_interleave(count))
+    previous, written = first.repeat_interleave(count), []
+    finished = torch.zeros(rows * count, dtype=torch.bool, device=device)
+    for step in range(sampling.steps):
+        scores = model.advance(previous, memory) / sampling.temperature
+        if sampling.never:
+            scores = scores + _refused(scores, sampling.never)
+        noise = _gumbel(scores.shape[1], count, (sampling.seed or 0) + step).to(scores)
+        previous = (scores.view(rows, count, -1) + noise).argmax(2).flatten()
+        if sampling.end is not None:
+            previous = previous.masked_fill(finished, sampling.end)
+            finished = finished | (previous == sampling.end)
+        written.append(previous)
+        if bool(finished.all()):
+            break
+    texts = torch.stack(written, 1).view(rows, count, -1).tolist()
+    return [[_until(sampling.end, text) for text in row] for row in texts]
+
+
+def _gumbel(tokens: int, count: int, seed: int) -> Tensor:
+    """-log(-log u), (count, tokens); those of the first tokens do not depend on how many there are."""
+    uniform = torch.rand(tokens, count, generator=torch.Generator().manual_seed(seed))
+    return -torch.log(-torch.log(uniform.clamp(1e-20, 1 - 1e-7))).T
+
+
+def _until(end: int | None, tokens: list[int]) -> list[int]:
+    return tokens[: tokens.index(end)] if end in tokens else tokens
+
+
 def _collect(
     done: list[list[Hypothesis]], candidates: Tensor, sums: Tensor, ended: Tensor, beams: int, alpha: float
 ) -> None:
