@@ -30,7 +30,7 @@ def subwords(word: str, buckets: int) -> tuple[int, ...]:
 
 
 def endings(text: str, buckets: int) -> list[tuple[int, ...]]:
-    """For each character of a text the n-grams of "<text>" of 2 to 4 characters that end there, hashed as `subwords`.
+    """For each character of a text the n-grams of "<text>" of 2 to 4 characters that end there, hashed.
 
     The last character also has those that end at ">". Six numbers each, filled up with 0.
 
