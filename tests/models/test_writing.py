@@ -276,3 +276,9 @@ def test_a_padded_source_step_changes_nothing():
     model, previous = encoder_decoder(), torch.full((1, 4), START)
     alone = model(SOURCE[1:2, :2], SOURCE_LENGTHS[1:2], previous, extra=2)
     assert_equal(model(SOURCE[1:2], SOURCE_LENGTHS[1:2], previous, extra=2), alone)
+
+
+def test_nothing_impossible_is_drawn_however_the_sums_round():
+    p = torch.cat([torch.full((500,), 1e-9), torch.ones(1), torch.zeros(500)])
+    (drawn,) = generate(Fixed(*p.tolist()), None, torch.zeros(2_000, dtype=torch.int64), Sampling(steps=1, seed=0))
+    assert int(drawn.max()) <= 500

@@ -154,7 +154,10 @@ def _drawn(scores: Tensor, sampling: Sampling, generator: torch.Generator | None
         ordered, order = p.sort(1, descending=True)
         beyond = ordered.cumsum(1) - ordered >= sampling.top_p  # those before it suffice
         p = p.masked_fill(torch.zeros_like(beyond).scatter_(1, order, beyond), 0.0)
-    return p.multinomial(1, generator=generator)[:, 0]
+    # The token at which the sum of p passes a number drawn evenly; `multinomial` takes several times as long.
+    sums = p.cumsum(1)
+    drawn = torch.rand((len(p), 1), generator=generator, dtype=p.dtype, device=p.device) * sums[:, -1:]
+    return torch.searchsorted(sums, drawn, right=True)[:, 0]
 
 
 @dataclass(frozen=True)
