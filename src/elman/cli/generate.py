@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +23,10 @@ def generate(
     prompt: Annotated[
         str | None, typer.Option(help="What it goes on from; else it begins a text. - reads standard input.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Characters at most, or what else the model writes.")] = 500,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Characters at most, or what else the model writes; else 500, or a whole."),
+    ] = None,
     temperature: Annotated[
         float, typer.Option(min=0, help="Below 1 the likely becomes likelier; 0 takes the likeliest.")
     ] = 1.0,
@@ -50,11 +55,12 @@ def generate(
     elman generate runs/autocomplete --temperature 0.7 --seed 1 --steps 2000
     elman generate runs/autocomplete --prompt "And it came" --beams 8 --steps 40 --count 3
     elman generate runs/music --prompt "[M:6/8][K:G] GAB" --out tune
+    elman generate runs/sound --prompt three --out three.wav
     """  # noqa: D301
     from elman import recipes
     from elman.cli.console import say, write_json
 
-    sampling = _sampling(steps, temperature, top_k, top_p, repetition_penalty, seed)
+    sampling = _sampling(steps or 500, temperature, top_k, top_p, repetition_penalty, seed)
     if beams is not None and (sampling.seed is not None or {temperature, repetition_penalty} != {1.0}):
         raise UserError("beams search, they draw nothing", where="--beams", fix="leave out what is about drawing")
     if beams is not None and count > beams:
@@ -63,8 +69,14 @@ def generate(
     model = recipes.load(folder)
     if given and (unknown := model.unknown(given)):
         say(f"read as unknown, as the training texts do not hold it: {' '.join(map(visible, unknown))}")
+    if steps is None:
+        sampling = replace(sampling, steps=model.steps)
     opening, places = model.opening(given), _places(model, out, count, force)
-    texts = _drawn(model, given, sampling, count) if beams is None else _found(model, given, beams, steps, count)
+    if model.writes is not None and beams is None:
+        _into_files(model, given, sampling, count, places, as_json)
+        return
+    drawn = _drawn(model, given, sampling, count)
+    texts = drawn if beams is None else _found(model, given, beams, sampling.steps, count)
     for number, pieces in enumerate(texts):
         text = _show(pieces, opening, number, as_json)
         files = [str(path) for path in model.outputs(places[number])] if places else []
@@ -105,11 +117,38 @@ def _read_prompt(prompt: str | None) -> str | None:
 
 def _drawn(model: Model, prompt: str | None, sampling: Sampling, count: int) -> Iterator[Iterator[str]]:
     """Texts one after the other, each with a seed of its own, in pieces."""
-    from dataclasses import replace
+    for one in _seeds(sampling, count):
+        yield model.generate(prompt, one)
 
+
+def _seeds(sampling: Sampling, count: int) -> Iterator[Sampling]:
     for number in range(count):
-        seed = None if sampling.seed is None else (sampling.seed + number) % 2**63
-        yield model.generate(prompt, replace(sampling, seed=seed))
+        yield replace(sampling, seed=None if sampling.seed is None else (sampling.seed + number) % 2**63)
+
+
+def _into_files(
+    model: Model, prompt: str | None, sampling: Sampling, count: int, places: list[Path], as_json: bool
+) -> None:
+    """What is nothing for a terminal: each in a file of its own, in the first free one where none is named."""
+    from elman.cli.console import write_json
+
+    for number, one in enumerate(_seeds(sampling, count)):
+        (path,) = model.outputs(places[number] if places else _free_file(prompt, model.writes or ""))
+        about = model.write(prompt, one, path)
+        if as_json:
+            write_json({"prompt": prompt or "", "files": [str(path)], "about": about})
+        else:
+            print(f"{visible(str(path))}: {about}", flush=True)
+
+
+def _free_file(prompt: str | None, ending: str) -> Path:
+    """The prompt's letters with the ending, here; with a number where there is such a file."""
+    name = re.sub(r"\W+", "-", prompt or "").strip("-")[:40] or "written"
+    path, number = Path(name + ending), 1
+    while path.exists():
+        number += 1
+        path = Path(f"{name}-{number}{ending}")
+    return path
 
 
 def _found(model: Model, prompt: str | None, beams: int, steps: int, count: int) -> Iterator[Iterator[str]]:

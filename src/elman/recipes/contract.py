@@ -56,12 +56,16 @@ class Model(ABC):
         folder: where it stands.
         config: what its `config.json` holds.
         metrics: what its `metrics.json` holds.
+        writes: the ending of the file that holds what it writes, such as ".wav"; None: text, for the terminal.
+        steps: how many steps it writes where no number is asked for.
     """
 
     recipe: Recipe
     folder: Path
     config: Mapping[str, Any]
     metrics: Mapping[str, Any]
+    writes: ClassVar[str | None] = None
+    steps: ClassVar[int] = 500
 
     def predict(self, inputs: Sequence[str]) -> list[Any]:
         """An answer for each input: for a text, or for the path of a picture, a clip or a table."""
@@ -84,6 +88,15 @@ class Model(ABC):
         """
         raise UserError(f"a {self.recipe.name} model does not write", where=self.folder)
 
+    def write(self, prompt: str | None, sampling: Sampling, path: Path) -> str:
+        """As `generate`, into a file of the kind `writes`; returns what there is to say about it, in a few words.
+
+        Raises:
+            UserError: the model writes no such file, the prompt holds what it does not know, or the file cannot be
+                written.
+        """
+        raise UserError(f"a {self.recipe.name} model writes no file of its own", where=self.folder)
+
     def search(self, prompt: str | None, beams: int, steps: int) -> list[tuple[str, float]]:
         """The likeliest of what could follow a prompt, of at most so many steps, with log p, likeliest first.
 
@@ -102,7 +115,7 @@ class Model(ABC):
 
     def outputs(self, out: Path) -> list[Path]:
         """The files that `save` writes."""
-        return [out if out.suffix else out.with_name(f"{out.name}.txt")]
+        return [out if out.suffix else out.with_name(out.name + (self.writes or ".txt"))]
 
     def save(self, text: str, out: Path) -> None:
         """Writes what was generated, its opening included, to the files that `outputs` names.
