@@ -16,6 +16,7 @@ _HIGHER = {
     "accuracy": True, "macro_f1": True, "rmse": False, "mae": False, "r2": True, "bits_per_character": False,
     "rouge_l": True, "bleu": True, "exact_match": True, "valid_bars": True, "mase": False, "pinball": False,
     "frame_accuracy": True, "bits_per_sample": False, "understood": True,
+    "times_real_time": True,
 }  # fmt: skip
 _NEAREST = {"coverage_80": 0.8}  # neither higher nor lower is better: this is
 

@@ -10,7 +10,7 @@ from accelerate import Accelerator
 from elman.errors import UserError, did_you_mean
 from elman.training.accelerator import from_first
 
-_LOWER_IS_BETTER = ("bits_per_character", "loss", "mae", "mase", "mse", "pinball", "rmse")
+_LOWER_IS_BETTER = ("bits_per_character", "bits_per_sample", "loss", "mae", "mase", "mse", "pinball", "rmse")
 
 
 def checked(
