@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import wave
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from elman.data.notation import ALTERED, LETTERS, Bar, Tune, is_compound, read_tune
+from elman.data.sounds import write_sound
 from elman.errors import UserError
 
 SUFFIXES = (".abc", ".mid", ".wav")
@@ -54,7 +54,7 @@ def save_tune(text: str, notation: Path, midi: Path, sound: Path) -> None:
     try:
         notation.write_text(abc, encoding="utf-8")
         _write_midi(heard, beat, midi)
-        _write_wave(_played(heard, beat), sound)
+        write_sound(sound, _played(heard, beat), RATE)
     except OSError as error:
         raise UserError("the tune cannot be written", where=notation, found=error.strerror) from error
 
@@ -153,11 +153,3 @@ def pluck(frequency: float, seconds: float) -> Sound:
     rise = np.minimum(1, t / 0.005)
     fall = np.clip((seconds + RING - t) / RING, 0, 1)
     return 0.3 * sound * rise * fall
-
-
-def _write_wave(sound: Sound, path: Path) -> None:
-    with path.open("wb") as file, wave.open(file, "wb") as out:
-        out.setnchannels(1)
-        out.setsampwidth(2)
-        out.setframerate(RATE)
-        out.writeframes((sound * 32_767).astype("<i2").tobytes())

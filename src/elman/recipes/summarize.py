@@ -115,7 +115,7 @@ class SummarizeRecipe(Job[Pairs, SummarizeModel]):
                 found = [
                     (float(own_loss(network, batch.to(device))), len(batch.rows)) for batch in own_batches.epoch(0)
                 ]
-            written = zip(model.write(own, fast=True), own, kept.texts, strict=True)
+            written = zip(model.summaries(own, fast=True), own, kept.texts, strict=True)
             score = measure_summaries(kept.summaries, [model.spell(*one) for one in written])
             loss = sum(loss * rows for loss, rows in found) / len(own)
             return {"rouge_l": score["rouge_l"], "loss": loss}

@@ -236,7 +236,7 @@ class SummarizeModel(JobModel):
             if is_empty(text):
                 raise UserError("a text must not be empty", where=f"text {number}", found=repr(text))
         sources = [read_source(self.vocabulary, text, self.settings) for text in inputs]
-        written = self.write(sources)
+        written = self.summaries(sources)
         return [self.spell(*one) for one in zip(written, sources, inputs, strict=True)]
 
     def inputs(self, data: str) -> list[str]:
@@ -247,7 +247,7 @@ class SummarizeModel(JobModel):
         table, trained = read_table(data), self.config["data"]["text"]
         return read_documents(table, trained if trained in table.columns else None).texts
 
-    def write(self, sources: Sequence[Source], *, fast: bool = False, batch_size: int = 64) -> list[list[int]]:
+    def summaries(self, sources: Sequence[Source], *, fast: bool = False, batch_size: int = 64) -> list[list[int]]:
         """The pieces of the summary of each source, without the end; fast: the likeliest piece at each step."""
         if not sources:
             return []
