@@ -17,7 +17,7 @@ from elman.models import (
     beam_search,
     generate,
 )
-from elman.nn import Recurrent
+from elman.nn import Recurrent, Stream
 from tolerances import assert_equal
 
 VOCABULARY, END, START = 11, 3, 2
@@ -282,3 +282,24 @@ def test_nothing_impossible_is_drawn_however_the_sums_round():
     p = torch.cat([torch.full((500,), 1e-9), torch.ones(1), torch.zeros(500)])
     (drawn,) = generate(Fixed(*p.tolist()), None, torch.zeros(2_000, dtype=torch.int64), Sampling(steps=1, seed=0))
     assert int(drawn.max()) <= 500
+
+
+class _Word:
+    """Writes "1 1 1 1 1" and its end with probability 0.9 a step; else it ends at once, by many small ways."""
+
+    def advance(self, previous: torch.Tensor, memory: Memory) -> torch.Tensor:
+        memory.fixed["length"] = memory.fixed["length"] + 1
+        p = torch.full((len(previous), 12), 0.1 / 11)
+        p[:, 1] = 0.9
+        last = memory.fixed["length"] > 5
+        p[last] = torch.tensor([0.9] + [0.1 / 11] * 11)
+        return p.log()
+
+
+def test_a_likely_long_sequence_is_found_however_many_short_ones_end_before_it():
+    memory = Memory(Stream(Recurrent("rnn", 1, 1)), length=torch.zeros(1))
+    (found,) = beam_search(_Word(), memory, torch.zeros(1, dtype=torch.int64), end=0, beams=4, steps=10, alpha=0.0)
+    assert found[0].tokens == [1] * 5
+    assert len(found) == 4
+    scores = [one.score for one in found]
+    assert scores == sorted(scores, reverse=True)

@@ -189,8 +189,8 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """The likeliest sequences that a search over a few at a time finds.
 
-    A row is done when `beams` sequences have ended, each while among the best `beams` of its step; one beam is the
-    greedy choice.
+    The best `beams` that end are kept, each of which was among the best `beams` of its step. A row is done when it
+    has as many and none under way could still be better than the worst of them; one beam is the greedy choice.
 
     Args:
         model: what writes.
@@ -233,17 +233,19 @@ def beam_search(
         candidates = torch.cat([texts.gather(1, beam[..., None].expand(-1, -1, step)), token[..., None]], -1)
         ended = token == end
         _collect(done, candidates, best, ended, beams, alpha)
-        if all(len(found) >= beams for found in done):
-            break
         alive = best.masked_fill(ended, -torch.inf)
         sums, kept = alive.topk(beams)
+        # The most that a sequence under way can come to: it ends here with certainty, and as long as can be.
+        most = (sums[:, 0] / ((5 + steps) / 6) ** alpha).tolist()
+        if all(_is_over(found, beams, bound) for found, bound in zip(done, most, strict=True)):
+            break
         texts = candidates.gather(1, kept[..., None].expand(-1, -1, step + 1))
         origin = beam.gather(1, kept) + torch.arange(rows, device=device)[:, None] * beams
         memory.select(origin.flatten())
         previous = token.gather(1, kept).flatten()
     for found, left, text in zip(done, sums.tolist(), texts.tolist(), strict=True):
         pairs = [(total, tokens) for total, tokens in zip(left, text, strict=True) if total > -torch.inf]
-        found += [_hypothesis(tokens, total, alpha) for total, tokens in pairs[: max(0, beams - len(found))]]
+        found += [_hypothesis(tokens, total, alpha) for total, tokens in pairs[: beams - len(found)]]
         found.sort(key=lambda hypothesis: -hypothesis.score)
     return done
 
@@ -314,11 +316,18 @@ def _until(end: int | None, tokens: list[int]) -> list[int]:
 def _collect(
     done: list[list[Hypothesis]], candidates: Tensor, sums: Tensor, ended: Tensor, beams: int, alpha: float
 ) -> None:
-    """Adds the candidates that ended among the best `beams` of their row."""
+    """Adds the candidates that ended among the best `beams` of their row, which keeps its best."""
     for row, place in ended[:, :beams].nonzero().tolist():
         total = float(sums[row, place])
-        if len(done[row]) < beams and total > -torch.inf:
+        if total > -torch.inf and not (beams == 1 and done[row]):
             done[row].append(_hypothesis(candidates[row, place].tolist(), total, alpha, ended=True))
+            done[row].sort(key=lambda hypothesis: -hypothesis.score)
+            del done[row][beams:]
+
+
+def _is_over(found: list[Hypothesis], beams: int, bound: float) -> bool:
+    """Whether a row's search is: a greedy one at its first end, others when nothing better can come."""
+    return len(found) >= beams and (beams == 1 or bound <= found[-1].score)
 
 
 def _hypothesis(tokens: list[int], total: float, alpha: float, *, ended: bool = False) -> Hypothesis:

@@ -28,7 +28,7 @@ SETTINGS = Settings(
     data=DataSettings(window=64, vocabulary_size=1_000),
     model=ModelSettings(cell="lstm", embedding_size=64, hidden_size=384),
     train=TrainSettings(
-        epochs=9, batch_size=32, learning_rate=3e-3, warmup=0.03, patience=3, watch="bits_per_character"
+        epochs=10, batch_size=32, learning_rate=3e-3, warmup=0.03, patience=3, watch="bits_per_character"
     ),
 )
 # --------------------------------------------------------------------------------------------------------------
