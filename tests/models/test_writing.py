@@ -285,14 +285,12 @@ def test_nothing_impossible_is_drawn_however_the_sums_round():
 
 
 class _Word:
-    """Writes "1 1 1 1 1" and its end with probability 0.9 a step; else it ends at once, by many small ways."""
+    """Writes "1 1 1 1 1" and its end with probability 0.9 a step; what ends it before is less likely."""
 
     def advance(self, previous: torch.Tensor, memory: Memory) -> torch.Tensor:
         memory.fixed["length"] = memory.fixed["length"] + 1
-        p = torch.full((len(previous), 12), 0.1 / 11)
-        p[:, 1] = 0.9
-        last = memory.fixed["length"] > 5
-        p[last] = torch.tensor([0.9] + [0.1 / 11] * 11)
+        p = torch.tensor([0.05, 0.9] + [0.005] * 10).repeat(len(previous), 1)
+        p[memory.fixed["length"] > 5] = torch.tensor([0.9, 0.05] + [0.005] * 10)
         return p.log()
 
 
