@@ -102,6 +102,11 @@ PLANS = {
         },
     ),
     "autocomplete": Plan(seeds=(0,)),
+    "summarize": Plan(seeds=(0,)),
+    "caption": Plan(seeds=(0,)),
+    "music": Plan(seeds=(0,)),
+    "sound": Plan(seeds=(0,)),
+    "video": Plan(seeds=(0,)),
 }
 
 
