@@ -1,0 +1,125 @@
+"""One step of a live LSTM, one row, 64 inputs: Elman's stream beside `nn.LSTMCell` and ONNX Runtime.
+
+Writes benchmarks/results/stream.json. All on one thread, turn by turn, the best of several rounds of each; the
+outputs of the three are compared first.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from machine import machine
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+from elman.nn import Recurrent, Stream
+
+INPUTS, UNITS, ROUNDS, CALLS = 64, (64, 256, 512), 15, 400
+RESULTS = Path(__file__).parent / "results" / "stream.json"
+Step = Callable[[], np.ndarray]
+
+
+def elman_step(layer: Recurrent, x: Tensor) -> Step:
+    """A stream's step into a buffer that is there."""
+    stream, out = Stream(layer), torch.empty(1, layer.output_size)
+
+    def step() -> np.ndarray:
+        return stream.step(x, out).numpy()
+
+    return step
+
+
+def cell_step(layer: Recurrent, x: Tensor) -> Step:
+    """`nn.LSTMCell` with the same weights."""
+    cell = nn.LSTMCell(INPUTS, layer.output_size)
+    cell.load_state_dict({name.removesuffix("_l0"): value for name, value in layer.state_dict().items()})
+    state = [torch.zeros(1, layer.output_size)] * 2
+
+    def step() -> np.ndarray:
+        state[:] = cell(x, tuple(state))
+        return state[0].numpy()
+
+    return step
+
+
+def onnx_step(layer: Recurrent, x: Tensor) -> Step:
+    """ONNX Runtime's LSTM over one step, the states in and out."""
+    units, weights = layer.output_size, layer.state_dict()
+    order = np.r_[0:units, 3 * units : 4 * units, units : 3 * units]  # i, o, f, g of i, f, g, o
+    tensors = {
+        "W": weights["weight_ih_l0"].numpy()[order][None],
+        "R": weights["weight_hh_l0"].numpy()[order][None],
+        "B": np.concatenate([weights[f"bias_{kind}_l0"].numpy()[order] for kind in ("ih", "hh")])[None],
+    }
+    names = ["X", "W", "R", "B", "", "h", "c"]
+    node = helper.make_node("LSTM", names, ["Y", "h_out", "c_out"], hidden_size=units)
+    shapes = {"X": [1, 1, INPUTS], "h": [1, 1, units], "c": [1, 1, units]}
+    ends = {"h_out": [1, 1, units], "c_out": [1, 1, units]}
+    graph = helper.make_graph(
+        [node],
+        "step",
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in ends.items()],
+        [numpy_helper.from_array(array, name) for name, array in tensors.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.checker.check_model(model)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    given = {
+        "X": x.numpy()[None],
+        "h": np.zeros((1, 1, units), np.float32),
+        "c": np.zeros((1, 1, units), np.float32),
+    }
+
+    def step() -> np.ndarray:
+        given["h"], given["c"] = session.run(None, given)
+        return given["h"][0]
+
+    return step
+
+
+def microseconds(step: Step) -> float:
+    """The time of one call, over many."""
+    start = time.perf_counter()
+    for _ in range(CALLS):
+        step()
+    return (time.perf_counter() - start) / CALLS * 1e6
+
+
+def main() -> None:
+    """Compare, measure, print and write."""
+    torch.set_num_threads(1)
+    result = {"machine": machine(), "inputs": INPUTS, "microseconds": {}}
+    with torch.no_grad():
+        for units in UNITS:
+            torch.manual_seed(0)
+            layer, x = Recurrent("lstm", INPUTS, units), torch.randn(1, INPUTS)
+            make = {"elman": elman_step, "torch.nn.LSTMCell": cell_step, "onnxruntime": onnx_step}
+            steps = {name: maker(layer, x) for name, maker in make.items()}
+            for _ in range(5):
+                found = {name: step().copy() for name, step in steps.items()}
+                for name, y in found.items():
+                    np.testing.assert_allclose(y, found["elman"], atol=1e-5, err_msg=name)
+            times: dict[str, list[float]] = {name: [] for name in steps}
+            for _ in range(ROUNDS):
+                for name, step in steps.items():
+                    times[name].append(microseconds(step))
+            result["microseconds"][units] = {
+                name: {"best": round(min(one), 2), "median": round(median(one), 2)} for name, one in times.items()
+            }
+            print(units, {name: row["median"] for name, row in result["microseconds"][units].items()})
+    RESULTS.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
