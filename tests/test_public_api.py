@@ -25,8 +25,8 @@ def test_the_public_names_are_exactly_these() -> None:
     ]  # fmt: skip
     assert sorted(elman.models.__all__) == [
         "Attention", "CarriedState", "Committee", "EncoderDecoder", "Hypothesis", "LanguageModel", "ManyToMany",
-        "ManyToOne", "Memory", "OneToMany", "OneToOne", "Sampling", "WordEncoder", "Writer", "beam_search",
-        "consensus", "generate", "samples",
+        "ManyToOne", "Memory", "OneToMany", "OneToOne", "Sampling", "WordEncoder", "Writer",
+        "WritingCommittee", "beam_search", "consensus", "generate", "samples",
     ]  # fmt: skip
 
 

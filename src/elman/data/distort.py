@@ -16,19 +16,19 @@ def distorted(pictures: Tensor, shift: float, turn: float, zoom: float) -> Tenso
     degrees and s in ±shift pixels across and down; between pixels linearly, 0 outside.
 
     Args:
-        pictures: (B, H, W).
+        pictures: (B, H, W), or (B, C, H, W), whose channels move together.
         shift: pixels.
         turn: degrees.
         zoom: share of the size.
 
     Returns:
-        (B, H, W).
+        As `pictures`.
 
     Example:
         >>> distorted(torch.ones(2, 8, 8), 0.0, 0.0, 0.0).sum().item()
         128.0
     """
-    count, height, width = pictures.shape
+    count, height, width = len(pictures), *pictures.shape[-2:]
     random = 2 * torch.rand(4, count, dtype=pictures.dtype, device=pictures.device) - 1
     angle, size = random[0] * math.radians(turn), 1 + random[1] * zoom
     # In affine_grid's units a side is 2, whatever its pixels: a turn must know the sides.
@@ -36,5 +36,6 @@ def distorted(pictures: Tensor, shift: float, turn: float, zoom: float) -> Tenso
     across, down = 2 * shift / width * random[2], 2 * shift / height * random[3]
     rows = [cos, -sin * height / width, across, sin * width / height, cos, down]
     grid = affine_grid(torch.stack(rows, -1).reshape(count, 2, 3), [count, 1, height, width], align_corners=False)
-    moved: Tensor = grid_sample(pictures[:, None], grid, align_corners=False)[:, 0]
-    return moved
+    channels = pictures.reshape(count, -1, height, width)
+    moved: Tensor = grid_sample(channels, grid, align_corners=False)
+    return moved.reshape(pictures.shape)

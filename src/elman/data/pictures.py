@@ -1,9 +1,10 @@
-"""Pictures as small grids of ink: one file, or a folder of them in subfolders that name their label."""
+"""Pictures as small grids of ink or of colours: one file, or a folder of subfolders that name their label."""
 
 from __future__ import annotations
 
 import importlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -85,8 +86,45 @@ def pictures_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in ENDINGS and not p.name.startswith("."))
 
 
+def read_colours(path: str | Path, side: int) -> Grid:
+    """A picture as `(3, side, side)` amounts of red, green and blue, from 0 to 1, on white where it is not square.
+
+    Args:
+        path: as for `read_picture`; what is transparent is white.
+        side: rows and columns.
+
+    Raises:
+        UserError: the file is missing, no picture, damaged or too large (25 million pixels, 64 MiB).
+
+    Example:
+        >>> read_colours("dog.jpg", 32).shape  # doctest: +SKIP
+        (3, 32, 32)
+    """
+    return _opened(Path(path).expanduser(), lambda image: square_colours(image, side))
+
+
+def square_colours(image: Any, side: int) -> Grid:
+    """A Pillow image as `read_colours` gives it."""
+    module = _pillow("Image")
+    if image.mode.startswith(("I", "F")):
+        image = module.fromarray((255 * _brightness(image)).round().astype(np.uint8))
+    image = _on_white(image).convert("RGB")
+    longest = max(image.size)
+    size = tuple(max(1, round(side * pixels / longest)) for pixels in image.size)
+    small = np.asarray(image.resize(size, module.Resampling.BOX), dtype=np.float32) / np.float32(255)
+    grid = np.ones((side, side, 3), dtype=np.float32)
+    top, left = (side - size[1]) // 2, (side - size[0]) // 2
+    grid[top : top + size[1], left : left + size[0]] = small
+    return np.ascontiguousarray(grid.transpose(2, 0, 1))
+
+
 def _grey(path: Path) -> Grid:
     """Brightness from 0 to 1, (rows, columns)."""
+    return _opened(path, _brightness)
+
+
+def _opened(path: Path, then: Callable[[Any], Grid]) -> Grid:
+    """What `then` makes of a picture, once it is known to be one and not too large."""
     image_module, operations = _pillow("Image"), _pillow("ImageOps")
     try:
         if not path.is_file():
@@ -98,7 +136,7 @@ def _grey(path: Path) -> Grid:
             with image_module.open(path, formats=_FORMATS) as image:
                 if (pixels := image.width * image.height) > MOST_PIXELS:
                     raise UserError(f"a picture has at most {MOST_PIXELS} pixels", where=path, found=pixels)
-                return _brightness(operations.exif_transpose(image), image_module)
+                return then(operations.exif_transpose(image))
     except UserError:
         raise
     except (
@@ -108,15 +146,19 @@ def _grey(path: Path) -> Grid:
         raise UserError("the picture cannot be read", where=path, found=found) from error
 
 
-def _brightness(image: Any, module: Any) -> Grid:
+def _brightness(image: Any) -> Grid:
     if image.mode.startswith(("I", "F")):  # more than 8 bits a pixel, without colours
         deep: Grid = np.nan_to_num(np.asarray(image, dtype=np.float32))
         deep = (deep - deep.min()) / np.float32(max(float(deep.max() - deep.min()), 1e-6))
         return deep
-    if "A" in image.getbands() or "transparency" in image.info:
-        image = image.convert("RGBA")
-        image = module.alpha_composite(module.new("RGBA", image.size, "white"), image)
-    return np.asarray(image.convert("L"), dtype=np.float32) / np.float32(255)
+    return np.asarray(_on_white(image).convert("L"), dtype=np.float32) / np.float32(255)
+
+
+def _on_white(image: Any) -> Any:
+    if "A" not in image.getbands() and "transparency" not in image.info:
+        return image
+    module, image = _pillow("Image"), image.convert("RGBA")
+    return module.alpha_composite(module.new("RGBA", image.size, "white"), image)
 
 
 def _border(grey: Grid) -> Grid:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from elman.models.carried_state import CarriedState
-from elman.models.committee import Committee
+from elman.models.committee import Committee, WritingCommittee
 from elman.models.consensus import consensus
 from elman.models.encoder_decoder import Attention, EncoderDecoder
 from elman.models.language_model import LanguageModel
@@ -29,6 +29,7 @@ __all__ = [
     "Sampling",
     "WordEncoder",
     "Writer",
+    "WritingCommittee",
     "beam_search",
     "consensus",
     "generate",
