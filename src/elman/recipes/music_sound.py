@@ -54,7 +54,7 @@ def save_tune(text: str, notation: Path, midi: Path, sound: Path) -> None:
     try:
         notation.write_text(abc, encoding="utf-8")
         _write_midi(heard, beat, midi)
-        write_sound(sound, _played(heard, beat), RATE)
+        write_sound(sound, _played(heard, beat).astype(np.float32), RATE)
     except OSError as error:
         raise UserError("the tune cannot be written", where=notation, found=error.strerror) from error
 
