@@ -21,7 +21,7 @@ def test_the_public_names_are_exactly_these() -> None:
     assert all(getattr(elman, name) is not None for name in elman.__all__)
     assert sorted(elman.nn.__all__) == [
         "GRU", "GRUCell", "LSTM", "LSTMCell", "Pooling", "RNN", "RNNCell", "Recurrent", "Stream", "convert",
-        "explain", "revert",
+        "explain", "initialise", "revert",
     ]  # fmt: skip
     assert sorted(elman.models.__all__) == [
         "Attention", "CarriedState", "Committee", "EncoderDecoder", "Hypothesis", "LanguageModel", "ManyToMany",

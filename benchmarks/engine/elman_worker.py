@@ -7,13 +7,10 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
 import torch
-from benchmarks.engine.grid import BUILT_IN, Case
+from benchmarks.engine.grid import Case
 from benchmarks.engine.problem import Arrays
 from benchmarks.engine.torch_layers import load, prepared, set_threads
 from benchmarks.engine.torch_worker import as_layer
@@ -23,7 +20,6 @@ from torch import Tensor
 import elman
 from elman.nn import Recurrent, drop_in
 
-MORE_CELLS = Path(__file__).parents[2] / "tests" / "engine"
 OWN_LAYER_KINDS = ("cells", "ragged")  # both lanes of these through the same class
 PEAK_SECONDS = 0.5
 API = os.environ.get("ELMAN_BENCH_API", "drop_in")
@@ -41,7 +37,7 @@ def prepare(case: Case, arrays: Arrays) -> Prepared:
 
 
 def _recurrent(case: Case, arrays: Arrays) -> Prepared:
-    layer = Recurrent(_cell(case.cell), case.units, case.units, backend=BACKEND)
+    layer = Recurrent(case.cell, case.units, case.units, backend=BACKEND)
     lengths = torch.from_numpy(arrays["lengths"]) if case.ragged else None
     rows_first = arrays | {name: arrays[name].swapaxes(0, 1).copy() for name in ("x", "dy")}
 
@@ -56,15 +52,6 @@ def _recurrent(case: Case, arrays: Arrays) -> Prepared:
 
 def _time_major(results: Arrays) -> Arrays:
     return results | {name: results[name].swapaxes(0, 1) for name in ("y", "d x") if name in results}
-
-
-def _cell(name: str) -> Any:
-    if name in BUILT_IN:
-        return name
-    sys.path[:0] = [str(MORE_CELLS), str(MORE_CELLS.parent)]
-    import more_cells
-
-    return getattr(more_cells, name)()
 
 
 def peak(threads: int) -> dict[str, float]:

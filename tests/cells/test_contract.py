@@ -148,22 +148,9 @@ def test_a_class_defined_again_under_its_name_is_another_operation() -> None:
     assert register(first, first.spec(2, 3)) == keys[0]
 
 
-@dataclass(frozen=True)
-class ResetBefore(Cell):
-    """A gated unit whose reset acts before the product: gates of one matrix in two calls."""
-
-    gates = ("r", "z", "n")
-
-    def step(self, x, s, w):
-        a = w["r", "z"](s.h)
-        r, z = torch.sigmoid(x.r + a.r), torch.sigmoid(x.z + a.z)
-        n = torch.tanh(x.n + w["n"](r * s.h).n)
-        return Step(h=(1 - z) * n + z * s.h)
-
-
 def test_a_part_of_the_gates_multiplies_by_their_rows_alone() -> None:
     torch.manual_seed(3)
-    layer = Recurrent(ResetBefore(), 2, 3, dtype=torch.float64)
+    layer = Recurrent("resetbeforegru", 2, 3, dtype=torch.float64)
     x, h = torch.randn(1, 1, 2, dtype=torch.float64), torch.randn(1, 1, 3, dtype=torch.float64)
     y, _ = layer(x, (h,))
     u = layer.weight_ih_l0 @ x[0, 0] + layer.bias_ih_l0

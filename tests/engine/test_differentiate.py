@@ -9,12 +9,14 @@ import torch
 
 from elman.cells import Cell, Inputs, State, Step, Weights
 from elman.cells.lstm import LSTM, ProjectedLSTM
+from elman.cells.reset_before_gru import ResetBeforeGRU
+from elman.cells.sru import SRU
 from engine.agreement import Case, check, operands
-from engine.more_cells import MORE_CELLS, ODD_CELLS, SRU, ResetBeforeGRU
+from engine.odd_cells import ODD_CELLS
 from engine.text_machine import Text
 from every_cell import EVERY_CELL
 
-CELLS = [*EVERY_CELL.values(), *MORE_CELLS, *ODD_CELLS]
+CELLS = [*EVERY_CELL.values(), *ODD_CELLS]
 CASES = {
     "plain": Case(),
     "reversed": Case(reverse=True, seed=1),

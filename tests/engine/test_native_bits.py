@@ -14,12 +14,11 @@ from elman.engine import Operands, eager, native
 from elman.engine.extension import native as extension
 from elman.nn import Recurrent
 from engine.agreement import Case
-from engine.more_cells import LayerNormLSTM
 from engine.native_runs import Results, assert_agree, assert_same_bits, given, results, same_bits, weights_of_loss
 
 core_module = extension()
 SETS = core_module.instruction_sets() if core_module is not None else ["generic"]
-CELLS = (get("rnn"), get("gru"), get("lstm"), ProjectedLSTM(size=20), LayerNormLSTM())
+CELLS = (get("rnn"), get("gru"), get("lstm"), ProjectedLSTM(size=20), get("layernormlstm"))
 # Enough work for two threads, which share out the rows, the units of a row where H is large, or neither; several
 # tiles of 64 units; more steps than a chunk and than a segment holds.
 SHAPES = ((1, 700, 20, 70), (1, 150, 20, 200), (4, 300, 20, 130), (16, 100, 20, 130), (33, 60, 64, 64))

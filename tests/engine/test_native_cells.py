@@ -12,8 +12,8 @@ from torch import Tensor
 from elman.cells import Cell
 from elman.engine import Operands, eager, native
 from engine.agreement import Case
-from engine.more_cells import MORE_CELLS, ODD_CELLS
 from engine.native_runs import assert_agree, given, results
+from engine.odd_cells import ODD_CELLS
 from engine.test_programs_random import Random, random_case
 from every_cell import EVERY_CELL
 
@@ -21,9 +21,7 @@ from every_cell import EVERY_CELL
 PROGRAMS = int(os.environ.get("ELMAN_PROGRAMS", "300"))
 BLOCKS = 12
 pytestmark = [pytest.mark.native, pytest.mark.usefixtures("poison")]
-cells = pytest.mark.parametrize(
-    "cell", [*EVERY_CELL.values(), *MORE_CELLS, *ODD_CELLS], ids=lambda cell: type(cell).__name__
-)
+cells = pytest.mark.parametrize("cell", [*EVERY_CELL.values(), *ODD_CELLS], ids=lambda cell: type(cell).__name__)
 
 
 def assert_native_agrees(cell: Cell, case: Case) -> None:

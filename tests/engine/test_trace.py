@@ -13,13 +13,16 @@ from torch import Tensor, sigmoid, tanh
 
 from elman.cells import Cell, Inputs, State, Step, Weights
 from elman.cells.gru import GRU
+from elman.cells.layer_norm_lstm import LayerNormLSTM
+from elman.cells.lru import LRU
 from elman.cells.lstm import LSTM
+from elman.cells.min_gru import MinGRU
 from elman.cells.rnn import RNN
 from elman.engine import Operands, eager
 from elman.engine.compiled import Untraceable, programs
 from elman.engine.trace import trace
 from engine.agreement import Case, check, names, operands
-from engine.more_cells import LRU, MORE_CELLS, ODD_CELLS, LayerNormLSTM, MinGRU
+from engine.odd_cells import ODD_CELLS
 from engine.text_machine import Text
 from every_cell import EVERY_CELL
 from tolerances import assert_equal
@@ -68,7 +71,7 @@ def test_products_fold_the_sums_after_them_and_the_lstm_needs_one_phase() -> Non
     assert {s.kind for s in text.slots} == {"state", "vector", "input", "local"}
 
 
-@pytest.mark.parametrize("cell", [*EVERY_CELL.values(), *MORE_CELLS, *ODD_CELLS], ids=repr)
+@pytest.mark.parametrize("cell", [*EVERY_CELL.values(), *ODD_CELLS], ids=repr)
 def test_all_texts_name_the_same_parameters(cell: Cell) -> None:
     spec = cell.spec(5, 7)
     compiled = programs(cell, spec)
@@ -104,7 +107,7 @@ def test_a_function_of_parameters_alone_is_computed_once_and_differentiated() ->
     assert not {"exp", "cos", "sin"} & {words[0] for p in strips for words in p.lines}
 
 
-@pytest.mark.parametrize("cell", [*EVERY_CELL.values(), *MORE_CELLS, *ODD_CELLS], ids=repr)
+@pytest.mark.parametrize("cell", [*EVERY_CELL.values(), *ODD_CELLS], ids=repr)
 def test_the_program_run_as_a_cell_is_the_cell(cell: Cell) -> None:
     case = Case(lengths=True, resets=True, reverse=True, rows=3, steps=4)
     given, spec = operands(cell, case), cell.spec(case.inputs, case.hidden)

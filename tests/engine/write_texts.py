@@ -13,13 +13,12 @@ from elman.engine.compiled import programs
 
 
 def write(folder: Path) -> None:
-    """Texts of every registered cell and of the well-known ones in tests/engine/more_cells.py."""
+    """Texts of every registered cell."""
     sys.path.insert(0, str(Path(__file__).parents[1]))  # run as a script, the folder of the tests is not known
-    from engine.more_cells import MORE_CELLS
     from every_cell import EVERY_CELL
 
     folder.mkdir(parents=True, exist_ok=True)
-    for cell in (*EVERY_CELL.values(), *MORE_CELLS):
+    for cell in EVERY_CELL.values():
         write_one(folder, type(cell).__name__, cell, 5, 7)
     write_one(folder, "LSTM_130", get("lstm"), 70, 130)
     write_one(folder, "GRU_64", get("gru"), 20, 64)

@@ -154,6 +154,9 @@ class Cell:
             params=params,
         )
 
+    def initialise(self, params: Mapping[str, Tensor]) -> None:
+        """Changes freshly drawn parameters, in place: where they depend on options or on one another."""
+
     def step(self, x: Inputs, s: State, w: Weights) -> Step:
         """One time step; see the head of this module for the three arguments."""
         raise NotImplementedError(f"{type(self).__name__} defines no step")

@@ -61,6 +61,19 @@ class Spec:
             if len(set(names)) < len(names):
                 raise ValueError(f"a step would have two meanings for one name among {names}")
 
+    def with_skip(self) -> Spec:
+        """This spec with `weight_skip`, which takes x_t past the gates, unless x_t has the width of the units.
+
+        Example:
+            >>> from elman.cells.min_gru import MinGRU
+            >>> [[*MinGRU().spec(inputs, 5, bias=False).with_skip().params] for inputs in (3, 5)]
+            [['weight_ih', 'weight_skip'], ['weight_ih']]
+        """
+        if self.inputs == self.hidden:
+            return self
+        block = Block("weight_skip", None, {"x": self.hidden}, self.inputs)
+        return self.extend(blocks={"skip": block}, params={block.weight: Param((self.hidden, self.inputs))})
+
     def extend(self, **more: Mapping[str, Any]) -> Spec:
         """This spec with entries added to some of its mappings; an entry cannot be declared twice.
 

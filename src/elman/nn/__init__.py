@@ -6,6 +6,7 @@ from elman.nn.conversion import convert, revert
 from elman.nn.drop_in import GRU, LSTM, RNN
 from elman.nn.drop_in_cells import GRUCell, LSTMCell, RNNCell
 from elman.nn.explanation import explain
+from elman.nn.initialisation import initialise
 from elman.nn.pooling import Pooling
 from elman.nn.recurrent import Recurrent
 from elman.nn.stream import Stream
@@ -22,5 +23,6 @@ __all__ = [
     "Stream",
     "convert",
     "explain",
+    "initialise",
     "revert",
 ]

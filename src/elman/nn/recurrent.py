@@ -124,13 +124,15 @@ class Recurrent(nn.Module):
         """Draws the parameters anew: as the cell says, else uniform in ±1/sqrt(hidden_size)."""
         bound = self.stack.hidden_size**-0.5
         for layer, _, suffix in self.stack.passes():
-            for name, param in self.stack.specs[layer].params.items():
-                tensor = self.get_parameter(name + suffix)
-                with torch.no_grad():
-                    if param.init is None:
+            params = self.stack.specs[layer].params
+            tensors = {name: self.get_parameter(name + suffix) for name in params}
+            with torch.no_grad():
+                for name, tensor in tensors.items():
+                    if (fill := params[name].init) is None:
                         tensor.uniform_(-bound, bound)
                     else:
-                        param.init(tensor)
+                        fill(tensor)
+                self.cell.initialise(tensors)
         for state, name in self.trainable_states.items():
             nn.init.constant_(self.get_parameter(name), self.stack.specs[0].initial.get(state, 0.0))
 
