@@ -96,6 +96,8 @@ def show_trained(trained: Trained, recipe: Recipe, *, own: bool) -> None:
         verdict, sign = "reached" if reached else "missed", ">=" if higher else "<="
         console.print(f"target {measure} {sign} {least:.2f}: {verdict} ({test[measure]:.3f})")
     for measure, margin in (recipe.margins if own else {}).items():
+        if not any(measure in one for one in baselines.values()):
+            continue
         name, ahead = lead(measure, test, baselines)
         verdict = "reached" if ahead >= margin else "missed"
         wanted = f"{margin:.2f} better than" if margin else "as good as"

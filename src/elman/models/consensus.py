@@ -24,7 +24,7 @@ def consensus(sequences: Sequence[Sequence[Hashable]], weights: Sequence[float])
         computation revisited (2004).
 
     Example:
-        >>> consensus(["abcd", "xyz", "abd"], [0.3, 0.4, 0.3])
+        >>> consensus(["abcd", "xyz", "abd"], [0.25, 0.4, 0.35])
         2
     """
     if not sequences or len(sequences) != len(weights):

@@ -162,7 +162,7 @@ def bits_per_sample(speaker: Speaker, documents: Sequence[Levels]) -> float:
     Example:
         >>> speaker = Speaker(ModelSettings(hidden_size=4), places=2)
         >>> _ = nn.init.zeros_(speaker.head.weight), nn.init.zeros_(speaker.head.bias)
-        >>> bits_per_sample(speaker, [numbered(np.array([1, 2], dtype=np.int32), plan_of(0, 2, 2))])
+        >>> round(bits_per_sample(speaker, [numbered(np.array([1, 2], dtype=np.int32), plan_of(0, 2, 2))]), 4)
         8.0
     """
     training, nats = speaker.training, 0.0
