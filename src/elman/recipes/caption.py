@@ -46,10 +46,11 @@ SETTINGS = Settings(
         members=3,
         smoothing=0.1,
         beams=8,
-        alpha=1.5,
+        alpha=1.0,
+        choice="consensus",
     ),
     train=TrainSettings(
-        epochs=20, batch_size=64, learning_rate=1e-3, weight_decay=0.02, patience=None, watch="bleu"
+        epochs=13, batch_size=64, learning_rate=1e-3, weight_decay=0.02, patience=None, watch="bleu"
     ),
 )
 LEAST_STEPS = 500  # where there are few pictures

@@ -65,7 +65,7 @@ class ModelSettings(BaseModel):
     blind: float = Field(0.1, ge=0, lt=1, description="share of training pictures whose shapes are hidden")
     members: int = Field(3, ge=1, le=100, description="networks trained side by side that write together")
     beams: int = Field(8, ge=1, le=100, description="captions that are followed while one is written")
-    alpha: float = Field(1.5, ge=0, le=10, description="how much length is made up for; 0 compares log p")
+    alpha: float = Field(1.0, ge=0, le=10, description="how much length is made up for; 0 compares log p")
 
     choice: Literal["likeliest", "consensus"] = Field(
         "likeliest", description="of the captions found: the best by score, or the one most like the others"
