@@ -187,6 +187,13 @@ def test_resume_needs_a_folder(reviews_csv):
     run("train", "sentiment", "--data", reviews_csv, "--resume").refused("--resume", "--out")
 
 
+def test_a_folder_that_cannot_be_made_is_said(reviews_csv, tmp_path):
+    (tmp_path / "file").touch()
+    nowhere = ["/proc/nothere/run"] if Path("/proc/self").exists() else []  # root itself can make nothing there
+    for name in ("file", "file/run", *nowhere):
+        train(reviews_csv, tmp_path / name).refused(name, "cannot be written", "save elsewhere")
+
+
 def test_several_processes_need_a_folder_and_only_the_first_one_reports(reviews_csv, tmp_path, monkeypatch):
     monkeypatch.setenv("RANK", "1")  # what `torchrun` tells the second of two processes
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -75,3 +75,9 @@ def test_the_lowest_error_is_the_best_and_the_highest_r2():
 
 def test_a_measure_that_cannot_be_had_everywhere_is_no_column():
     assert shown(comparison({"a": {"rmse": 1.0, "mae": 0.5, "r2": None}}))[0] == ["method", "rmse", "mae"]
+
+
+def test_a_measure_of_one_method_alone_stands_below():
+    lines = shown(comparison({"this model": {"accuracy": 0.5, "valid_bars": 0.98}, "simple": {"accuracy": 0.4}}))
+    assert lines[0] == ["method", "accuracy"]
+    assert lines[-1] == ["this", "model", "alone,", "valid_bars:", "0.980"]

@@ -118,7 +118,7 @@ def test_huge_numbers_that_can_be_are_no_trouble(writer: Path) -> None:
 
 
 def test_models_that_do_not_write_say_so(model: Path) -> None:
-    run("generate", model).refused("a sentiment model does not write")
+    run("generate", model).refused("a sentiment model does not write", "elman predict")
     run("complete", model, "a").refused("a sentiment model does not write")
     run("complete", model / "nothing", "a").refused("no such folder")
 

@@ -14,6 +14,7 @@ from PIL import Image
 
 import elman
 from elman import recipes
+from elman.cli import main
 from elman.errors import UserError
 from elman.models import ManyToOne, OneToOne
 from elman.recipes.digits import MOST_SEEN, RECIPE
@@ -92,6 +93,15 @@ def test_learns_a_table_of_ones_own_and_the_folder_gives_the_same_model(own: rec
     answer = loaded.answers(grids)[0]
     assert answer["prediction"] == "lying"
     assert sum(answer["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_command_shows_the_confusion(own: recipes.Trained, capsys: Any) -> None:
+    assert main(["evaluate", str(own.folder)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    labels = own.model.config["labels"]
+    assert [line.split()[0] for line in shown[-len(labels) :]] == [label.split()[0] for label in labels]
+    assert main(["evaluate", str(own.folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {**own.metrics["test"], "labels": labels}
 
 
 def test_a_picture_file_is_answered_as_its_pixels(own: recipes.Trained, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import torch
 
 import elman
 from elman import recipes
+from elman.cli import main
 from elman.data.notation import read_tune
 from elman.data.vocabulary import START
 from elman.errors import UserError
@@ -83,7 +84,14 @@ def test_the_model_folder_gives_the_same_model(run: recipes.Trained) -> None:
     asked = Sampling(steps=80, seed=3)
     assert list(loaded.generate("K:G", asked)) == list(run.model.generate("K:G", asked))
     data = run.model.config["data"]["source"]
-    assert loaded.evaluate(data)["rows"] == 20 and loaded.evaluate(data)["left_out"] == 0
+    assert loaded.evaluate(data)["rows"] == 20 and loaded.evaluate(data)["tunes_left_out"] == 0
+
+
+def test_the_command_measures_other_tunes(run: recipes.Trained, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(run.folder), "--data", run.model.config["data"]["source"]]) == 0
+    assert "bits_per_character" in capsys.readouterr().out
+    assert main(["predict", str(run.folder), "GAB"]) == 2
+    assert "predicts nothing; elman generate" in capsys.readouterr().err
 
 
 def test_no_title_and_no_melody_is_in_two_parts() -> None:
@@ -153,6 +161,8 @@ def test_bars_are_counted_even_where_a_tune_cannot_be_read() -> None:
     assert checked_bars(head + "GABc|G?|G4|GA|GABc|]") == (2, 5)
     assert checked_bars("M:2/4\nK:H\nGABc|G4|]\n") == (2, 2)
     assert checked_bars(head + "|:G?|GABc:|") == (1, 2) and checked_bars(head + "d:|G?|GABc:|") == (1, 3)
+    assert checked_bars(head + "GABc|A:KB|GABc|") == (1, 3)  # alone on a line, "A:KB|" would be a field
+    assert checked_bars("M:2/4\nL:1/8\nGABc|[K:G]GABc|[K:D]GABc|") == (1, 3)
     assert checked_bars(head + "?") == checked_bars("?") == (1, 1) and checked_bars(head) == (0, 0)
 
 

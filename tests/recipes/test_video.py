@@ -13,6 +13,7 @@ import torch
 
 import elman
 from elman import recipes
+from elman.cli import main
 from elman.data.clips import Clip, write_clip
 from elman.data.moving_digits import read_handwriting
 from elman.errors import UserError
@@ -89,6 +90,15 @@ def test_the_model_comes_back_from_its_folder_and_says_spans(own: recipes.Traine
     assert loaded.answers(paths[:1]) == [{"prediction": spans[0]}]
     assert loaded.inputs(paths[0]) == paths[:1]
     assert loaded.predict([]) == []
+
+
+def test_the_command_shows_the_confusion(own: recipes.Trained, capsys: Any) -> None:
+    assert main(["evaluate", str(own.folder)]) == 0
+    shown = capsys.readouterr().out.splitlines()
+    labels = own.model.config["labels"]
+    assert [line.split()[0] for line in shown[-len(labels) :]] == [label.split()[0] for label in labels]
+    assert main(["evaluate", str(own.folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {**own.metrics["test"], "labels": labels}
 
 
 def test_what_is_no_clip_is_one_message(own: recipes.Trained, tmp_path: Path) -> None:

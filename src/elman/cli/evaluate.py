@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from elman.errors import UserError
+
+if TYPE_CHECKING:
+    from elman.recipes import Model
+
+_MOST_CLASSES = 25  # in a table of the confusion: more columns fit no terminal
 
 
 def evaluate(
@@ -36,7 +42,7 @@ def evaluate(
     model = recipes.load(folder)
     measured = model.evaluate(data, text, label)
     if as_json:
-        names = model.config.get("labels", {}).get("names")
+        names = _classes(model)
         write_json({**measured, **({"labels": names} if names else {})})
         return
     # The baselines were measured on the test part: beside other rows they would say nothing.
@@ -50,7 +56,18 @@ def evaluate(
     console.print(comparison({"this model": measured, **baselines}))
     if "confusion" in measured:
         console.print()
-        console.print(confusion(model.config["labels"]["names"], measured["confusion"]))
+        if len(names := _classes(model)) > _MOST_CLASSES:
+            console.print(
+                f"the confusion of {len(names)} classes fits no terminal: --json gives it", soft_wrap=True
+            )
+        else:
+            console.print(confusion(names, measured["confusion"]))
     for kind, of_kind in measured.get("kinds", {}).items():
         console.print()
         console.print(by_tag(kind, of_kind["tags"]))
+
+
+def _classes(model: Model) -> Sequence[str]:
+    """The names of a model's classes: recipes write them alone, or beside what else their labels need."""
+    labels = model.config.get("labels", ())
+    return labels.get("names") or () if isinstance(labels, Mapping) else labels

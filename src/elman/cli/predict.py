@@ -19,9 +19,13 @@ def predict(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="A model folder.", show_default=False)],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts; - or none reads standard input, a text or JSON object a line."),
+        typer.Argument(
+            help="Texts, pictures or clips; - or none reads standard input, a text or JSON object a line."
+        ),
     ] = None,
-    data: Annotated[str | None, typer.Option(help="A table whose rows are to be predicted.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="A table whose rows are to be predicted, or a folder of files.")
+    ] = None,
     text: Annotated[str | None, typer.Option(help="Its column of texts; else the one trained on.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Where the table goes (.csv, .tsv or .jsonl); else standard output.")

@@ -34,6 +34,8 @@ def plain_table(*titles: str) -> Table:
 def comparison(measured: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     """Methods beside one another: the best of each measure is bold, and named below the table.
 
+    What one method alone is measured by, as the bars of a tune that are right, stands below the table too.
+
     Args:
         measured: measures by the method's name; one that could not be measured says why as `left_out`.
     """
@@ -47,6 +49,10 @@ def comparison(measured: Mapping[str, Mapping[str, Any]]) -> RenderableType:
         cells = (Text(f"{values[m]:.3f}", "bold" if name in best[m] else "") for m in columns)
         table.add_row(visible(name), *cells)
     lines = [f"best {measure}: {', '.join(names)}" for measure, names in best.items()] if len(compared) > 1 else []
+    for measure in (*_HIGHER, *_NEAREST):
+        having = [name for name, values in compared.items() if values.get(measure) is not None]
+        if len(having) == 1 < len(compared):
+            lines.append(f"{visible(having[0])} alone, {measure}: {compared[having[0]][measure]:.3f}")
     lines += [f"{name} left out: {v['left_out']}" for name, v in measured.items() if "left_out" in v]
     return Group(table, *lines)
 

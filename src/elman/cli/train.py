@@ -23,7 +23,9 @@ def train(
     recipe: Annotated[str, typer.Argument(help="What to train; elman recipes lists them.", show_default=False)],
     data: Annotated[
         str | None,
-        typer.Option(help="CSV, TSV, JSON Lines or Parquet file, or folder LABEL/FILE.txt; else its own data."),
+        typer.Option(
+            help="CSV, TSV, JSON Lines or Parquet file, folder, or what else a recipe reads; else its own data."
+        ),
     ] = None,
     text: Annotated[str | None, typer.Option(help="The column of texts; else guessed.")] = None,
     label: Annotated[str | None, typer.Option(help="The column of labels; else guessed.")] = None,

@@ -69,8 +69,8 @@ class Model(ABC):
 
     def predict(self, inputs: Sequence[str]) -> list[Any]:
         """An answer for each input: for a text, or for the path of a picture, a clip or a table."""
-        fix = f"this recipe's own verbs: elman recipes {self.recipe.name}"
-        raise UserError(f"a {self.recipe.name} model predicts nothing", where=self.folder, fix=fix)
+        what = f"a model of the recipe {self.recipe.name} predicts nothing"
+        raise UserError(what, where=self.folder, fix="elman generate writes with it")
 
     def answers(self, inputs: Sequence[str]) -> list[dict[str, Any]]:
         """For each input its `prediction`, and what else there is to say about it; JSON values."""
@@ -86,7 +86,8 @@ class Model(ABC):
         Raises:
             UserError: the model does not write, or the prompt holds what it does not know.
         """
-        raise UserError(f"a {self.recipe.name} model does not write", where=self.folder)
+        fix = "elman predict answers with it"
+        raise UserError(f"a {self.recipe.name} model does not write", where=self.folder, fix=fix)
 
     def write(self, prompt: str | None, sampling: Sampling, path: Path) -> str:
         """As `generate`, into a file of the kind `writes`; returns what there is to say about it, in a few words.

@@ -107,7 +107,7 @@ class MusicRecipe(CharacterJob):
     def measure_data(self, model: CharacterModel, asked: Asked) -> dict[str, Any]:
         """Bits for each character of all of a user's tunes."""
         found = self._tunes(asked)
-        return {**measured(model, _documents(found).texts), "left_out": sum(found.refused.values())}
+        return {**measured(model, _documents(found).texts), "tunes_left_out": sum(found.refused.values())}
 
     def _tunes(self, asked: Asked) -> Tunes:
         refuse_column(asked.text, "text", "a tune is a text of its own: leave it out")

@@ -135,7 +135,7 @@ def checked_bars(text: str) -> tuple[int, int]:
     kept, broken = head, 0
     for piece in pieces:
         try:
-            read_tune(head + piece, unfinished=True)
+            read_tune(kept + piece, unfinished=True)  # where it stands: alone, "A:" would begin a field
             kept += piece
         except UserError:
             kept, broken = kept + rest, broken + 1
