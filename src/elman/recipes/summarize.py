@@ -45,7 +45,7 @@ SETTINGS = Settings(
         draws=10,
         temperature=0.5,
     ),
-    train=TrainSettings(epochs=6, batch_size=32, learning_rate=2e-3, patience=3, watch="loss"),
+    train=TrainSettings(epochs=9, batch_size=32, learning_rate=2e-3, patience=3, watch="loss"),
 )
 LEAST_STEPS = 1000  # where there are few rows
 MOST_VALIDATED = 1000  # rows of the validation part that are written after each epoch
