@@ -9,10 +9,9 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from elman import cells
 from elman.data import Vocabulary
 from elman.data.captions import TONES
 from elman.data.pictures import Grid, pictures_in, read_colours
@@ -20,18 +19,18 @@ from elman.data.vocabulary import END, PADDING, START, UNKNOWN
 from elman.errors import UserError
 from elman.models import Hypothesis, OneToMany, WritingCommittee, beam_search, consensus
 from elman.nn import Recurrent
-from elman.recipes.job import JobModel, JobSettings
+from elman.recipes.job import JobModel, JobSettings, files_of
+from elman.recipes.settings import STRICT, CellName
 from elman.training import TrainSettings
 
 PLACES = 4  # rows and columns in which shapes are told apart
 LEVELS = 4  # of red, green and blue in the first palette
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(BaseModel):
     """How pictures become numbers, captions become tokens, and rows become parts."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     side: int = Field(32, ge=16, le=512, description="rows and columns a picture is brought to")
     vocabulary_size: int = Field(8000, ge=6, le=1_000_000, description="words and marks known at most")
@@ -46,9 +45,9 @@ class DataSettings(BaseModel):
 class ModelSettings(BaseModel):
     """The network, how its training pictures are distorted, and how it writes."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
-    cell: str = Field("gru", description="the recurrent cell")
+    cell: CellName = Field("gru", description="the recurrent cell")
     hidden_size: int = Field(256, ge=1, le=65_536, description="units in each recurrent layer")
     num_layers: int = Field(1, ge=1, le=100, description="recurrent layers")
     embedding_size: int = Field(64, ge=1, le=65_536, description="numbers a word is read as")
@@ -70,12 +69,6 @@ class ModelSettings(BaseModel):
     choice: Literal["likeliest", "consensus"] = Field(
         "likeliest", description="of the captions found: the best by score, or the one most like the others"
     )
-
-    @field_validator("cell")
-    @classmethod
-    def _known_cell(cls, value: str) -> str:
-        cells.get(value)
-        return value
 
 
 class Settings(JobSettings):
@@ -218,13 +211,7 @@ class CaptionModel(JobModel):
         Raises:
             UserError: the folder holds none.
         """
-        folder = Path(data).expanduser()
-        if not folder.is_dir():
-            return [data]
-        found = [str(path) for path in pictures_in(folder)]
-        if not found:
-            raise UserError("the folder holds no picture", where=data)
-        return found
+        return files_of(data, pictures_in, "picture")
 
     def written(self, grids: Grid, beams: int | None = None) -> list[str]:
         """The best caption of each of (N, 3, side, side) pictures."""

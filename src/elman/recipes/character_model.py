@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 from torch import Tensor
 
-from elman import cells
 from elman.data import Streams, Vocabulary, character_ids, characters_of
 from elman.data.vocabulary import END, PADDING, START, UNKNOWN
 from elman.errors import UserError
 from elman.models import Hypothesis, LanguageModel, Memory, Sampling, beam_search, generate
 from elman.nn import Recurrent, Stream
 from elman.recipes.job import JobModel
+from elman.recipes.settings import STRICT, CellName
 from elman.training import TrainSettings
 
 Ids = np.ndarray[Any, np.dtype[np.int32]]
@@ -29,13 +29,12 @@ PIECE = 4096  # characters of a prompt that are read at a time
 LONGEST = 32  # characters of a completion
 MOST = 100  # completions, beams
 NEVER = (PADDING, UNKNOWN, END)  # are never written; START is the border between two texts
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(BaseModel):
     """How texts become numbers, rows and parts."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     test: float = Field(0.1, gt=0, lt=0.9, description="share of the texts kept for the final measure")
     validation: float = Field(0.1, gt=0, lt=0.9, description="share of the texts the best epoch is chosen by")
@@ -51,25 +50,19 @@ class DataSettings(BaseModel):
 class ModelSettings(BaseModel):
     """The network: embedding, recurrent layers, head."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
-    cell: str = Field("lstm", description="the recurrent cell")
+    cell: CellName = Field("lstm", description="the recurrent cell")
     embedding_size: int = Field(64, ge=1, le=65_536, description="width of a character's vector")
     hidden_size: int = Field(512, ge=1, le=65_536, description="units in each layer")
     num_layers: int = Field(1, ge=1, le=100, description="recurrent layers")
     dropout: float = Field(0.0, ge=0, lt=1, description="share of numbers zeroed in training")
 
-    @field_validator("cell")
-    @classmethod
-    def _known_cell(cls, value: str) -> str:
-        cells.get(value)
-        return value
-
 
 class Settings(BaseModel):
     """All choices of a recipe for characters."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()

@@ -8,29 +8,26 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from elman import cells
 from elman.data import Batch, Labels
 from elman.data.distort import distorted
 from elman.data.pictures import Grid, Ink, pictures_in, read_picture
 from elman.errors import UserError
 from elman.models import Committee, ManyToOne, OneToOne
 from elman.nn import Recurrent
-from elman.nn.pooling import KINDS
-from elman.recipes.job import JobModel
+from elman.recipes.job import JobModel, files_of
+from elman.recipes.settings import STRICT, CellName, PoolingNames
 from elman.recipes.text_model import rounded
 from elman.training import TrainSettings
-
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(BaseModel):
     """How pictures become numbers, and rows become parts."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     height: int | None = Field(None, ge=1, le=1024, description="rows of a picture; none: as the table is, or 8")
     width: int | None = Field(None, ge=1, le=1024, description="columns of a picture; none: as many as rows")
@@ -45,16 +42,16 @@ class DataSettings(BaseModel):
 class ModelSettings(BaseModel):
     """The network, and how its training pictures are distorted."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     arrangement: Literal["many to one", "one to one"] = Field(
         "many to one", description="read row by row, each row a step; or the whole picture at once"
     )
-    cell: str | None = Field("gru", description="the recurrent cell; none, one to one only: O = V x + b")
+    cell: CellName | None = Field("gru", description="the recurrent cell; none, one to one only: O = V x + b")
     hidden_size: int = Field(128, ge=1, le=65_536, description="units in each layer and direction")
     num_layers: int = Field(1, ge=1, le=100, description="recurrent layers")
     bidirectional: bool = Field(True, description="read the rows downwards and upwards; many to one only")
-    pooling: str = Field(
+    pooling: PoolingNames = Field(
         "last", description="last, mean, max, attention, or several joined by +; many to one only"
     )
     members: int = Field(3, ge=1, le=100, description="networks trained side by side whose answers are averaged")
@@ -63,25 +60,11 @@ class ModelSettings(BaseModel):
     turn: float = Field(10.0, ge=0, le=180, description="degrees it is turned by at most")
     zoom: float = Field(0.1, ge=0, lt=1, description="share of its size it is enlarged or made smaller by at most")
 
-    @field_validator("pooling")
-    @classmethod
-    def _known_pooling(cls, value: str) -> str:
-        if unknown := [kind for kind in value.split("+") if kind not in KINDS]:
-            raise ValueError(f"{unknown[0]!r} is none of {', '.join(KINDS)}")
-        return value
-
-    @field_validator("cell")
-    @classmethod
-    def _known_cell(cls, value: str | None) -> str | None:
-        if value is not None:
-            cells.get(value)
-        return value
-
 
 class Settings(BaseModel):
     """All choices of the recipe."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
@@ -206,13 +189,7 @@ class DigitsModel(JobModel):
         Raises:
             UserError: the folder holds none.
         """
-        folder = Path(data).expanduser()
-        if not folder.is_dir():
-            return [data]
-        found = [str(path) for path in pictures_in(folder)]
-        if not found:
-            raise UserError("the folder holds no picture", where=data)
-        return found
+        return files_of(data, pictures_in, "picture")
 
     def _one(self, picture: Any, row: int) -> Grid:
         if isinstance(picture, str | Path):

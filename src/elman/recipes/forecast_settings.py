@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 
-from elman import cells
 from elman.data.series import Series
 from elman.data.times import Clock
 from elman.errors import UserError
+from elman.recipes.settings import STRICT, CellName
 from elman.training import TrainSettings
 
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _CYCLES = ("day", "week", "year")
 _SEEN = 3  # times that a cycle of the calendar must go round in the training part to be read
 _LEAST_CONTEXT = 8
@@ -22,7 +21,7 @@ _LEAST_CONTEXT = 8
 class DataSettings(BaseModel):
     """How rows become a series, and the series parts."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     time: str | None = Field(None, description="column of times; none: guessed; rows: rows are equally far apart")
     time_format: str | None = Field(None, description='how times are written, as "%d/%m/%Y %H:%M"; none: ISO 8601')
@@ -44,12 +43,12 @@ class DataSettings(BaseModel):
 class ModelSettings(BaseModel):
     """The network, and what it learns from."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     arrangement: Literal["many to many", "many to one"] = Field(
         "many to many", description="learn from forecasts along a window, or from that after its last step alone"
     )
-    cell: str = Field("gru", description="the recurrent cell")
+    cell: CellName = Field("gru", description="the recurrent cell")
     hidden_size: int = Field(32, ge=1, le=65_536, description="units in each layer")
     num_layers: int = Field(1, ge=1, le=100, description="recurrent layers")
     members: int = Field(3, ge=1, le=100, description="networks trained side by side whose quantiles are averaged")
@@ -63,17 +62,11 @@ class ModelSettings(BaseModel):
     )
     mirror: bool = Field(True, description="half of the windows upside down: what goes up might have gone down")
 
-    @field_validator("cell")
-    @classmethod
-    def _known_cell(cls, value: str) -> str:
-        cells.get(value)
-        return value
-
 
 class Settings(BaseModel):
     """All choices of a forecasting recipe."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
@@ -83,7 +76,7 @@ class Settings(BaseModel):
 class Parts(BaseModel):
     """Where training ends and where the test begins; each value is in one part."""
 
-    model_config = _STRICT
+    model_config = STRICT
     train: int
     validation: int
     end: int

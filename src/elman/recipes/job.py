@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar, cast
@@ -297,6 +297,21 @@ def needed(vocabulary: Vocabulary | None, config: FolderConfig) -> Vocabulary:
     if vocabulary is None:
         raise UserError("the model folder must hold a tokenizer.json", where=config.recipe, found="none")
     return vocabulary
+
+
+def files_of(data: str, found_in: Callable[[Path], Iterable[Path]], kind: str) -> list[str]:
+    """The files of one kind in a folder, or the one file that is named.
+
+    Raises:
+        UserError: the folder holds none.
+    """
+    folder = Path(data).expanduser()
+    if not folder.is_dir():
+        return [data]
+    found = [str(path) for path in found_in(folder)]
+    if not found:
+        raise UserError(f"the folder holds no {kind}", where=data)
+    return found
 
 
 def refuse_column(name: str | None, role: str, fix: str) -> None:

@@ -7,14 +7,32 @@ import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
+from elman import cells
 from elman.errors import UserError, did_you_mean
+from elman.nn.pooling import KINDS
 from elman.training import TrainSettings
 
 S = TypeVar("S", bound=BaseModel)
+STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)  # of a block of settings
+
+
+def _known_cell(name: str) -> str:
+    cells.get(name)
+    return name
+
+
+def _known_poolings(names: str) -> str:
+    if unknown := [kind for kind in names.split("+") if kind not in KINDS]:
+        raise ValueError(f"{unknown[0]!r} is none of {', '.join(KINDS)}")
+    return names
+
+
+CellName = Annotated[str, AfterValidator(_known_cell)]
+PoolingNames = Annotated[str, AfterValidator(_known_poolings)]
 
 
 def changed(defaults: S, changes: Mapping[str, Any], where: str = "settings") -> S:

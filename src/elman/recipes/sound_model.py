@@ -10,29 +10,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, linear
 
-from elman import cells
 from elman.data.sounds import LEVELS, SILENCE, Levels, Wave, from_mu_law, without_emphasis, write_sound
 from elman.errors import UserError, did_you_mean
 from elman.models import ManyToMany, ManyToOne, Memory, Sampling, generate
 from elman.nn import Recurrent, Stream
 from elman.recipes.job import JobModel, JobSettings
+from elman.recipes.settings import STRICT, CellName
 from elman.recipes.sound_listener import build_listener
 
 RATE = 8000
 MOST_SECONDS = 600  # of a sound
 ROWS, PIECE = 16, 4000  # sounds that are measured side by side, and samples of them at a time
 MOST_PLACES = 1_000_000  # of all words together
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(BaseModel):
     """How sounds become numbers, and rows become parts."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     file: str = Field("file", description="column of a table that names the sound files")
     group: str | None = Field(
@@ -50,25 +49,19 @@ class DataSettings(BaseModel):
 class ModelSettings(BaseModel):
     """The network: embeddings of the level before and of the place, recurrent layers, head."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
-    cell: str = Field("gru", description="the recurrent cell")
+    cell: CellName = Field("gru", description="the recurrent cell")
     level_size: int = Field(64, ge=1, le=65_536, description="width of a level's vector")
     place_size: int = Field(32, ge=1, le=65_536, description="width of a place's vector")
     hidden_size: int = Field(192, ge=1, le=65_536, description="units in each layer")
     num_layers: int = Field(1, ge=1, le=100, description="recurrent layers")
 
-    @field_validator("cell")
-    @classmethod
-    def _known_cell(cls, value: str) -> str:
-        cells.get(value)
-        return value
-
 
 class Settings(JobSettings):
     """All choices of the recipe."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()

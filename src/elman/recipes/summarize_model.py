@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from elman import cells
 from elman.data import Batch, Batches, Vocabulary, read_documents, read_table
 from elman.data.sequences import Sequences
 from elman.data.texts import is_empty
@@ -23,10 +22,10 @@ from elman.errors import UserError
 from elman.models import Committee, EncoderDecoder, Hypothesis, Sampling, beam_search, consensus, samples
 from elman.nn import Recurrent
 from elman.recipes.job import JobModel, JobSettings
+from elman.recipes.settings import STRICT, CellName
 from elman.recipes.summarize_parts import DataSettings, Rows
 from elman.training import TrainSettings
 
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 _LONGEST = 41  # characters of a piece and the space behind it
 _ROOM = 1000  # characters of a piece and the white space behind it
 _SENTENCE_ENDS = ".!?:"
@@ -36,9 +35,9 @@ _NO_SPACE_BEFORE, _NO_SPACE_BEHIND = frozenset(".,;:!?)]}%'\u2019"), frozenset("
 class ModelSettings(BaseModel):
     """The network, and how it writes."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
-    cell: str = Field("gru", description="the recurrent cell")
+    cell: CellName = Field("gru", description="the recurrent cell")
     embedding_size: int = Field(128, ge=1, le=65_536, description="width of a piece's vector")
     hidden_size: int = Field(128, ge=1, le=65_536, description="units in each layer and direction")
     num_layers: int = Field(1, ge=1, le=100, description="recurrent layers that read, and that write")
@@ -58,12 +57,6 @@ class ModelSettings(BaseModel):
     )
     beams: int = Field(4, ge=1, le=100, description="summaries that are kept at each step; beams only")
     length_bonus: float = Field(0.6, ge=0, le=10, description="how much length is made up for; beams only")
-
-    @field_validator("cell")
-    @classmethod
-    def _known_cell(cls, value: str) -> str:
-        cells.get(value)
-        return value
 
 
 class Settings(JobSettings):

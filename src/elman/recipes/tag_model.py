@@ -9,10 +9,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, Field, ValidationInfo, field_validator
 from torch import Tensor
 
-from elman import cells
 from elman.data import Batches, Vocabulary, subwords
 from elman.data.lines import read_lines
 from elman.data.plain_text import plain_words, restored_text
@@ -23,10 +22,10 @@ from elman.errors import UserError
 from elman.models import ManyToMany, WordEncoder
 from elman.nn import Recurrent
 from elman.recipes.job import JobConfig, JobModel
+from elman.recipes.settings import STRICT, CellName
 from elman.training import TrainSettings
 
 Codes: TypeAlias = np.ndarray[Any, np.dtype[np.int64]]
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 LONGEST_WORD = 100  # characters; what is longer is no word, and is read as far as that
 _WINDOW, _MARGIN = 400, 50  # a longer text is read in windows of so many words, which overlap by twice the margin
 
@@ -34,7 +33,7 @@ _WINDOW, _MARGIN = 400, 50  # a longer text is read in windows of so many words,
 class DataSettings(BaseModel):
     """How data becomes rows of words, and rows become parts."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     tags: Literal["given", "marks"] = Field(
         "given",
@@ -60,9 +59,9 @@ class DataSettings(BaseModel):
 class ModelSettings(BaseModel):
     """The network: words and their n-grams, recurrent layers, a softmax for each word."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
-    cell: str = Field("gru", description="the recurrent cell")
+    cell: CellName = Field("gru", description="the recurrent cell")
     embedding_size: int = Field(128, ge=1, le=65_536, description="width of a word's vector")
     hidden_size: int = Field(192, ge=1, le=65_536, description="units in each layer and direction")
     num_layers: int = Field(1, ge=1, le=100, description="recurrent layers")
@@ -77,17 +76,11 @@ class ModelSettings(BaseModel):
         description="0: the likeliest tag; 1: each tag as if all were equally frequent; or between",
     )
 
-    @field_validator("cell")
-    @classmethod
-    def _known_cell(cls, value: str) -> str:
-        cells.get(value)
-        return value
-
 
 class BaselineSettings(BaseModel):
     """What is measured beside the model in the same run."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     one_direction: bool = Field(True, description="train the same network forwards only, to be compared with")
 
@@ -95,7 +88,7 @@ class BaselineSettings(BaseModel):
 class Settings(BaseModel):
     """All choices of the tagger."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()

@@ -9,28 +9,26 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from elman import cells
 from elman.data import Batches, Labels, Vocabulary, subwords
 from elman.data.subwords import MOST, MOST_ENDINGS, endings
 from elman.errors import UserError
 from elman.models import Committee, ManyToOne, WordEncoder
 from elman.nn import Recurrent
-from elman.nn.pooling import KINDS
 from elman.recipes.job import JobModel
+from elman.recipes.settings import STRICT, CellName, PoolingNames
 from elman.training import TrainSettings
 
 # (T,) piece numbers, or (T, 1 + n) with the numbers of each piece's subwords.
 Pieces: TypeAlias = np.ndarray[Any, np.dtype[np.int32]]
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(BaseModel):
     """How texts become numbers, and rows become parts."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     labels: Literal["auto", "classes", "numbers"] = Field(
         "auto", description="auto: whole numbers with up to 20 values are classes, other numbers a regression"
@@ -50,14 +48,14 @@ class DataSettings(BaseModel):
 class ModelSettings(BaseModel):
     """The network: embedding, recurrent layers, pooling, head."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
-    cell: str = Field("gru", description="the recurrent cell")
+    cell: CellName = Field("gru", description="the recurrent cell")
     embedding_size: int = Field(128, ge=1, le=65_536, description="width of a piece's vector")
     hidden_size: int = Field(128, ge=1, le=65_536, description="units in each layer and direction")
     num_layers: int = Field(1, ge=1, le=100, description="recurrent layers")
     bidirectional: bool = Field(True, description="read the text in both directions")
-    pooling: str = Field("mean+max", description="last, mean, max, attention, or several joined by +")
+    pooling: PoolingNames = Field("mean+max", description="last, mean, max, attention, or several joined by +")
     subwords: int = Field(
         20_000, ge=0, le=10_000_000, description="hashes of n-grams: of a word, or up to a character; 0: none"
     )
@@ -65,24 +63,11 @@ class ModelSettings(BaseModel):
     dropout: float = Field(0.5, ge=0, lt=1, description="share of numbers zeroed in training")
     unknown: float = Field(0.1, ge=0, lt=1, description="share of pieces made unknown in training")
 
-    @field_validator("pooling")
-    @classmethod
-    def _known_pooling(cls, value: str) -> str:
-        if unknown := [kind for kind in value.split("+") if kind not in KINDS]:
-            raise ValueError(f"{unknown[0]!r} is none of {', '.join(KINDS)}")
-        return value
-
-    @field_validator("cell")
-    @classmethod
-    def _known_cell(cls, value: str) -> str:
-        cells.get(value)
-        return value
-
 
 class Settings(BaseModel):
     """All choices of a text recipe."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()

@@ -8,26 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, Field
 from torch import Tensor, nn
 
-from elman import cells
 from elman.data.clips import Clip, clips_in, read_clip
 from elman.errors import UserError
 from elman.models import ManyToMany
 from elman.models.steps import encode_steps
 from elman.nn import Recurrent
-from elman.recipes.job import JobModel, JobSettings
+from elman.recipes.job import JobModel, JobSettings, files_of
+from elman.recipes.settings import STRICT, CellName
 from elman.training import TrainSettings
 
 PLACES = 7  # rows and columns in which a frame's contents are told apart
-_STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class DataSettings(BaseModel):
     """How clips become numbers, and clips become parts."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
     side: int = Field(
         28, ge=8, le=512, description="rows and columns a frame is brought to; not the default data's"
@@ -42,21 +41,15 @@ class DataSettings(BaseModel):
 class ModelSettings(BaseModel):
     """The network: convolutions over each frame, then a recurrence over time."""
 
-    model_config = _STRICT
+    model_config = STRICT
 
-    cell: str = Field("gru", description="the recurrent cell")
+    cell: CellName = Field("gru", description="the recurrent cell")
     hidden_size: int = Field(96, ge=1, le=65_536, description="units in each layer and direction")
     num_layers: int = Field(1, ge=1, le=100, description="recurrent layers")
     bidirectional: bool = Field(True, description="also read backwards in time; false: a frame knows no later one")
     channels: int = Field(16, ge=1, le=4096, description="of the first convolution; the next have 2 and 4 times")
     features: int = Field(96, ge=1, le=65_536, description="numbers that the convolutions make of a frame")
     dropout: float = Field(0.2, ge=0, lt=1, description="share of numbers zeroed while training")
-
-    @field_validator("cell")
-    @classmethod
-    def _known_cell(cls, value: str) -> str:
-        cells.get(value)
-        return value
 
 
 class Settings(JobSettings):
@@ -211,13 +204,7 @@ class VideoModel(JobModel):
         Raises:
             UserError: the folder holds none.
         """
-        folder = Path(data).expanduser()
-        if not folder.is_dir():
-            return [data]
-        found = [str(path) for path in clips_in(folder)]
-        if not found:
-            raise UserError("the folder holds no clip", where=data)
-        return found
+        return files_of(data, clips_in, "clip")
 
     def codes(self, clips: Sequence[Clip]) -> list[list[int]]:
         """The class number of each frame of each clip."""
