@@ -26,7 +26,7 @@ template <class T>
 struct Store {  // a result that is copied from its slot when its tile is done
   int slot;
   Place<T> place;
-  bool output;  // instead: to y
+  const Steps* user;  // instead: to what the user wants by steps
 };
 
 template <class T>
@@ -230,8 +230,8 @@ class Binding {
     std::vector<bool> housed(p.slots.size(), false);
     for (const Store<T>& s : wanted_results(p)) {
       const Slot& slot = p.slots[s.slot];
-      if (!s.output && (s.place.how == How::none || s.place.array.data == stage.places[s.slot].array.data)) continue;
-      if (slot.made && !s.output && !housed[s.slot]) {
+      if (!s.user && (s.place.how == How::none || s.place.array.data == stage.places[s.slot].array.data)) continue;
+      if (slot.made && !s.user && !housed[s.slot]) {
         stage.places[s.slot] = s.place;
         housed[s.slot] = true;
       } else {
@@ -243,14 +243,23 @@ class Binding {
   std::vector<Store<T>> wanted_results(const Program& p) {
     std::vector<Store<T>> wanted;
     for (const Out& o : p.outs) {
-      const bool output = o.type == Out::Type::y;
-      if (output && (!call_.out || !call_.out->y.data)) continue;
-      wanted.push_back({o.slot, destination(o), output});
+      const bool leaves = o.type == Out::Type::y || o.type == Out::Type::tap;
+      const Steps* user = leaves ? by_user(o, p) : nullptr;
+      if (leaves && !(user && user->data)) continue;
+      wanted.push_back({o.slot, destination(o), user});
       if (o.type == Out::Type::gate && o.operand >= 0 && !p.slots[o.operand].kept())
-        wanted.push_back({o.operand, stash(o.operand), false});
+        wanted.push_back({o.operand, stash(o.operand), nullptr});
     }
-    std::stable_partition(wanted.begin(), wanted.end(), [](const Store<T>& s) { return !s.output; });
+    std::stable_partition(wanted.begin(), wanted.end(), [](const Store<T>& s) { return !s.user; });
     return wanted;
+  }
+
+  // Where the user wants y or a tap; null: nowhere.
+  const Steps* by_user(const Out& o, const Program& p) const {
+    if (!p.backward && !call_.out) return nullptr;
+    if (o.type == Out::Type::y) return &call_.out->y;
+    const std::vector<Steps>& taps = p.backward ? call_.gradients->taps : call_.out->taps;
+    return taps.empty() ? nullptr : &taps[o.index];
   }
 
   Place<T> destination(const Out& o) {

@@ -308,6 +308,28 @@ void reduce(Reduction::Type type, const T* a, int64_t a_tile, int64_t a_row, int
 }
 
 template <class T>
+void draw(const Chance& at, int tile, int first, int count, const Noise& noise, T* to) {
+  uint32_t c[4][kPad], key0 = at.key[0], key1 = at.key[1];
+  for (int l = 0; l < kPad; ++l) {
+    c[0][l] = static_cast<uint32_t>(tile * kPad + l);
+    c[1][l] = at.row;
+    c[2][l] = at.time;
+    c[3][l] = at.stream;
+  }
+  for (int round = 0; round < 7; ++round, key0 += 0x9E3779B9u, key1 += 0xBB67AE85u)
+    for (int l = 0; l < kPad; ++l) {
+      const uint64_t p = uint64_t{0xD2511F53u} * c[0][l], q = uint64_t{0xCD9E8D57u} * c[2][l];
+      c[0][l] = static_cast<uint32_t>(q >> 32) ^ c[1][l] ^ key0;
+      c[1][l] = static_cast<uint32_t>(q);
+      c[2][l] = static_cast<uint32_t>(p >> 32) ^ c[3][l] ^ key1;
+      c[3][l] = static_cast<uint32_t>(p);
+    }
+  const T hit = static_cast<T>(noise.hit), miss = static_cast<T>(noise.miss);
+  for (int i = 0; i < count; i += kPad)
+    for (int l = 0; l < kPad; ++l) to[i + l] = c[(first + i) / kPad][l] < noise.threshold ? hit : miss;
+}
+
+template <class T>
 double exercise(int64_t times) {
   constexpr int w = kColumns * Vec<T>::lanes;
   alignas(64) static thread_local T a[kRows * kTile], b[kTile * w], c[kRows * w];
@@ -320,7 +342,7 @@ double exercise(int64_t times) {
 template <class T>
 constexpr Kernels<T> table() {
   Kernels<T> k{.product = product<T>, .outer = outer<T>, .column_sum = column_sum<T>, .pack_transposed = pack_transposed<T>,
-               .pack = pack<T>, .pointwise = {}, .reduce = reduce<T>, .exercise = exercise<T>};
+               .pack = pack<T>, .pointwise = {}, .reduce = reduce<T>, .draw = draw<T>, .exercise = exercise<T>};
 #define ELMAN_SET(NAME, MEANING) k.pointwise[static_cast<int>(Op::NAME)] = pointwise<T, Op::NAME>;
   ELMAN_OPERATIONS(ELMAN_SET)
 #undef ELMAN_SET

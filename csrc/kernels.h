@@ -26,6 +26,9 @@ struct Product {
   int64_t c_row;
 };
 
+// What random numbers depend on beside their unit.
+struct Chance { uint32_t row, time, stream, key[2]; };
+
 template <class T>
 struct Kernels {
   // Several products of the same rows and w, in order; those of one target lie one after the other.
@@ -43,6 +46,9 @@ struct Kernels {
   // Mean, sum or 1/sqrt(variance + eps) over the `width` units of each row of a, [tile][row][tile width]; for rows a_row,
   // a_row + step, ...; the results fill kPad numbers each, `step` times kPad apart.
   void (*reduce)(Reduction::Type type, const T* a, int64_t a_tile, int64_t a_row, int width, int rows, int step, double eps, T* out);
+  // to[i] = hit or miss for `count` units of a tile from unit `first` on (multiples of kPad), by Philox4x32 with seven rounds
+  // (J. Salmon et al., SC '11), as src/elman/engine/noise.py has it: a tile takes 16 counters, word k of counter l is for unit 16 k + l.
+  void (*draw)(const Chance& at, int tile, int first, int count, const Noise& noise, T* to);
   // Multiply-adds of a resident tile, `times` times over; returns how many floating point operations that were.
   double (*exercise)(int64_t times);
 };

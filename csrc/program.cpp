@@ -14,7 +14,7 @@ namespace {
 #define ELMAN_TEXT(NAME, MEANING) #NAME,
 constexpr const char* kOps[] = {ELMAN_OPERATIONS(ELMAN_TEXT)};
 #undef ELMAN_TEXT
-constexpr const char* kKinds[] = {"raw", "state", "vector", "const", "input", "local", "wide", "gradient", "saved", "after"};
+constexpr const char* kKinds[] = {"raw", "state", "vector", "const", "input", "local", "wide", "gradient", "saved", "after", "noise"};
 constexpr const char* kOuts[] = {"state", "y", "keep", "tap", "carry", "gate", "raw", "vector"};
 constexpr const char* kReductions[] = {"mean", "sum", "rstd"};
 
@@ -29,10 +29,13 @@ class Words {
     return w;
   }
   bool more() { return static_cast<bool>(stream_ >> std::ws) && !stream_.eof(); }
-  bool skip(char c) {
-    if (!more() || stream_.peek() != c) return false;
-    stream_.get();
-    return true;
+  bool skip(const char* expected) {
+    const auto at = stream_.tellg();
+    std::string w;
+    if (stream_ >> w && w == expected) return true;
+    stream_.clear();
+    stream_.seekg(at);
+    return false;
   }
   int integer() {
     const std::string w = word();
@@ -96,6 +99,7 @@ class Parser {
     const std::string what = w.word();
     if (what == "param") return program_.params.push_back({w.word(), w.integer(), w.integer()});
     if (what == "state") return program_.states.push_back({w.word(), w.integer(), w.real()});
+    if (what == "noise") return noise(w);
     if (what == "slot") return program_.slots.push_back(slot(w));
     if (what == "before") return before(w);
     if (what == "phase") return program_.phases.push_back({});
@@ -128,12 +132,19 @@ class Parser {
       case Kind::state:
       case Kind::after: s.index = w.index_in(program_.states, "state"); break;
       case Kind::saved: s.index = w.integer(); break;
-      case Kind::gradient: s.index = w.skip('y') ? -1 : w.index_in(program_.states, "state"); break;
+      case Kind::noise: s.index = w.index_in(program_.noises, "noise"); break;
+      case Kind::gradient: s.index = w.skip("y") ? -1 : w.skip("tap") ? -2 - w.integer() : w.index_in(program_.states, "state"); break;
       default: break;
     }
     s.width = w.integer();
     if (s.width < 1) w.fail("a width is at least 1");
     return s;
+  }
+
+  void noise(Words& w) {
+    const bool once = w.skip("sequence");
+    if (!once && !w.skip("step")) w.fail("noise is drawn at each step or once a sequence");
+    program_.noises.push_back({once, static_cast<uint32_t>(w.real()), w.real(), w.real()});
   }
 
   void before(Words& w) {

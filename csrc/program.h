@@ -34,11 +34,11 @@ enum class Op : uint8_t { ELMAN_OPERATIONS(ELMAN_NAME) spread, count };  // spre
 #undef ELMAN_NAME
 
 // In the order of their names in program.cpp.
-enum class Kind : uint8_t { raw, state, vector, constant, input, local, wide, gradient, saved, after };
+enum class Kind : uint8_t { raw, state, vector, constant, input, local, wide, gradient, saved, after, noise };
 
 struct Slot {
   Kind kind;
-  int index = 0;  // of the state, parameter, kept array; gradient: the state, -1 for the output
+  int index = 0;  // of the state, parameter, kept array, noise; gradient: the state, -1 for the output, -2 - j for tap j
   int row = 0;    // vector: its first row in the parameter
   int width = 1;
   double value = 0;           // constant
@@ -52,6 +52,7 @@ struct Slot {
 
 struct Param { std::string name; int rows, columns; };
 struct State { std::string name; int width; double initial; };
+struct Noise { bool once; uint32_t threshold; double hit, miss; };  // once a sequence; a word below the threshold is a hit
 struct Line { Op op; int target, from[3]; };  // from: a second and third operand that are not there are the first
 
 // Some rows of a matrix, from `row` on. product: they make the slot; product_t: the slot multiplies them.
@@ -86,7 +87,7 @@ struct Phase { bool whole = false; std::vector<Reduction> reductions; std::vecto
 
 struct Out {
   enum class Type : uint8_t { state, y, keep, tap, carry, gate, raw, vector } type;
-  int index = -1;    // state, kept array or tap; gate, vector: the parameter
+  int index = -1;    // state, kept array or tap (backward: the gradient of a state); gate, vector: the parameter
   int row = 0;       // gate, vector
   int slot = -1;
   int operand = -1;  // gate: a slot, -1 for x
@@ -96,6 +97,7 @@ struct Program {
   bool backward = false;
   std::vector<Param> params;
   std::vector<State> states;
+  std::vector<Noise> noises;
   std::vector<Slot> slots;
   std::vector<std::vector<InputProduct>> input_products;  // in groups: of one width, none reads what another makes
   std::vector<Phase> phases;

@@ -26,6 +26,11 @@ class Numbers {
   }
   void* address() { return reinterpret_cast<void*>(number()); }
   Steps steps() { return {address(), number(), number()}; }
+  std::vector<Steps> some_steps() {  // after how many there are
+    std::vector<Steps> found(number());
+    for (Steps& s : found) s = steps();
+    return found;
+  }
   template <class P>
   std::vector<P> addresses(size_t count) {
     std::vector<P> found(count);
@@ -42,7 +47,9 @@ class Numbers {
             .inputs = static_cast<int>(number()),
             .params = addresses<const void*>(p.params.size()),
             .states = addresses<const void*>(p.states.size()),
-            .fresh = addresses<const void*>(p.states.size())};
+            .fresh = addresses<const void*>(p.states.size()),
+            .noise = static_cast<const int64_t*>(address()),
+            .pass = number()};
   }
   void end() const {
     if (at_ != PyTuple_GET_SIZE(all_.ptr())) throw nb::type_error("too many numbers");
@@ -57,6 +64,7 @@ ForwardRun forward_run(const Program& program, Numbers n, int* threads) {
   ForwardRun run{program, n.inputs(program), {}, {}, nullptr};
   run.out.y = n.steps();
   run.out.finals = n.addresses<void*>(program.states.size());
+  run.out.taps = n.some_steps();
   run.reserve = n.address();
   run.plan.segment = n.number();
   *threads = static_cast<int>(n.number());
@@ -74,6 +82,8 @@ BackwardRun backward_run(const Program& first, const Program& second, Numbers n,
   g.dparams = n.addresses<void*>(first.params.size());
   g.dstates = n.addresses<void*>(first.states.size());
   g.dfresh = n.addresses<void*>(first.states.size());
+  g.dtaps = n.some_steps();
+  g.taps = n.some_steps();
   run.reserve = n.address();
   run.plan.segment = n.number();
   *threads = static_cast<int>(n.number());

@@ -185,7 +185,8 @@ class Run {
     Frame f{std::vector<T*>(places.size()), std::vector<int64_t>(places.size()), {}, {}};
     for (int slot : slots) {
       const How how = places[slot].how;
-      const bool fixed = (how == How::local || how == How::vector) && stage.program->slots[slot].kind != Kind::gradient;
+      const Kind kind = stage.program->slots[slot].kind;
+      const bool fixed = (how == How::local || how == How::vector) && kind != Kind::gradient && kind != Kind::noise;
       (fixed ? f.fixed : f.moving).push_back(slot);
     }
     return f;
@@ -203,7 +204,8 @@ class Run {
     start(w);
     sync(w);
     forward(w, 0, rows_.longest);
-    if (call_.out->y.data) clear_padding(w, call_.out->y, call_.forward.output);
+    clear_padding(w, call_.out->y, call_.forward.output);
+    clear_padding(w, call_.out->taps, call_.forward);
   }
 
   void sync(Worker& w) { barrier_.wait(w.index, w.size); }
@@ -475,6 +477,11 @@ class Run {
       }
   }
 
+  void clear_padding(Worker& w, const std::vector<Steps>& taps, const Program& program) {
+    for (const Out& o : program.outs)
+      if (o.type == Out::Type::tap && !taps.empty()) clear_padding(w, taps[o.index], program.slots[o.slot].width);
+  }
+
   // ---- one step of a program
 
   void step(Worker& w, Stage<T>& stage, int64_t p) {
@@ -530,7 +537,9 @@ class Run {
     if (place.how == How::local) {
       pointer = w.scratch + place.array.rows * kBlockRows * kTile;
       b.frame.strides[slot] = b.part.count;
-      if (s.kind == Kind::gradient) fetch(b.part, b.rows, b.p, pointer, b.part.count);
+      const Part& part = s.width == width ? b.part : kNarrow;
+      if (s.kind == Kind::gradient) fetch(given(s.index), part, b.rows, b.p, pointer, b.part.count);
+      if (s.kind == Kind::noise) draw(s.index, part, b.rows, b.p, pointer, b.part.count);
     } else {
       const Part& part = s.width == width ? b.part : kNarrow;
       pointer = address(w, place, part, b.rows.first, b.p);
@@ -575,11 +584,30 @@ class Run {
     flush(w);
   }
 
-  // The output's gradient for some rows of a part; to: rows `stride` apart.
-  void fetch(const Part& part, const Span& rows, int64_t p, T* to, int64_t stride) {
-    const Steps& dy = call_.gradients->dy;
+  // The gradient that the user gives: of the output, or of a tap.
+  const Steps& given(int index) const {
+    static const Steps nothing{};
+    const Gradients& g = *call_.gradients;
+    return index == -1 ? g.dy : g.dtaps.empty() ? nothing : g.dtaps[-2 - index];
+  }
+
+  // Some rows of a part of it; to: rows `stride` apart.
+  void fetch(const Steps& user, const Part& part, const Span& rows, int64_t p, T* to, int64_t stride) {
     for (int64_t i = 0, row = rows.first; i < rows.count; ++i, row += rows.step, to += stride)
-      bring_in(part, to, dy.data ? at(dy, row, p) + part.unit() : nullptr);
+      bring_in(part, to, user.data ? at(user, row, p) + part.unit() : nullptr);
+  }
+
+  // The same of a noise.
+  void draw(int index, const Part& part, const Span& rows, int64_t p, T* to, int64_t stride) {
+    const Noise& noise = call_.forward.noises[index];
+    const int64_t *key = call_.in.noise, seed = key[0], first = key[1], pass = key[2] + call_.in.pass;
+    Chance chance{.row = 0, .time = 0, .stream = static_cast<uint32_t>((pass << 8) + index),
+                  .key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)}};
+    for (int64_t i = 0, row = rows.first; i < rows.count; ++i, row += rows.step, to += stride) {
+      chance.row = static_cast<uint32_t>(rows_.source(row));
+      if (!noise.once) chance.time = static_cast<uint32_t>(first + rows_.time(row, p));
+      k_.draw(chance, part.tile, part.first, part.count, noise, to);
+    }
   }
 
   // Before the step, where a product or a reduction reads it.
@@ -589,7 +617,7 @@ class Run {
       const Place<T>& place = bound_.second.places[i];
       if (s.kind == Kind::gradient && s.index < 0 && place.how == How::by_row && rows.count > 0)
         each_part(w, s.width, [&](const Part& part) {
-          fetch(part, rows, p, address(w, place, part, rows.first, p), int64_t{rows.step} * part.wide);
+          fetch(given(s.index), part, rows, p, address(w, place, part, rows.first, p), int64_t{rows.step} * part.wide);
         });
     }
   }
@@ -597,13 +625,13 @@ class Run {
   void store(Worker& w, const Block& b, const Store<T>& s) {
     const T* from = b.frame.pointers[s.slot];
     const int64_t stride = b.frame.strides[s.slot];
-    if (!s.output) {
+    if (!s.user) {
       T* to = address(w, s.place, b.part, b.rows.first, b.p);
       apply(Op::copy, to, int64_t{b.rows.step} * b.part.wide, from, stride, from, stride, b.rows.count, b.part.count);
       return;
     }
     for (int64_t i = 0, row = b.rows.first; i < b.rows.count; ++i, row += b.rows.step)
-      hand_out(b.part, at(call_.out->y, row, b.p) + b.part.unit(), from + i * stride);
+      hand_out(b.part, at(*s.user, row, b.p) + b.part.unit(), from + i * stride);
   }
 
   // ---- backward
@@ -709,6 +737,7 @@ class Run {
       if (to) hand_out(part, to + offset(k, part, row), address(w, bound_.carry[k].flipped(), part, row, 0));
     });
     clear_padding(w, wanted.dx, call_.in.inputs);
+    clear_padding(w, wanted.taps, *call_.backward);
     for (size_t i = 0; i < wanted.dparams.size(); ++i)  // a parameter is one thread's
       if (wanted.dparams[i] && static_cast<int>(i) % w.size == w.index) finish_param(static_cast<int>(i));
     for (size_t k = 0; k < bound_.resets.size(); ++k) {

@@ -27,12 +27,15 @@ struct Inputs {
   std::vector<const void*> params;    // as the program lists them, [rows][columns]
   std::vector<const void*> states;    // before the first step, [rows][width]; null: fresh ones
   std::vector<const void*> fresh;     // what a reset puts in their place, [width]; null: the program's initial value
+  const int64_t* noise = nullptr;     // seed, first step, first pass; null where the program draws nothing
+  int64_t pass = 0;                   // counted from the first
   const void* packed = nullptr;       // forward runs: what `pack_weights` made of the parameters; null: made by the run
 };
 
 struct Outputs {
   Steps y;                    // [rows][steps][output]; null: not wanted. Zero beyond a row's length
   std::vector<void*> finals;  // [rows][width]
+  std::vector<Steps> taps{};  // [rows][steps][width], by number; empty: not wanted. Zero beyond a row's length
 };
 
 struct Gradients {
@@ -41,6 +44,8 @@ struct Gradients {
   Steps dx;                           // null: not wanted. Zero beyond a row's length
   std::vector<void*> dparams;         // [rows][columns]; null: not wanted
   std::vector<void*> dstates, dfresh; // [rows][width], [width]; null: not wanted
+  std::vector<Steps> dtaps{};         // of what the forward run has tapped; empty: zero
+  std::vector<Steps> taps{};          // what the backward program taps: the gradients of the states after each step
 };
 
 // What a training run leaves for its backward run, in one piece of memory.

@@ -9,8 +9,9 @@ from torch import Tensor
 
 import engine.text_machine as text_machine
 from elman.cells import Cell
-from elman.engine import Operands, eager
+from elman.engine import Operands, eager, noise_key
 from elman.engine.compiled import Programs, programs
+from elman.engine.differentiate import Wanted
 from tolerances import assert_equal
 
 
@@ -55,7 +56,7 @@ def operands(cell: Cell, case: Case) -> Operands:
             x[row, length:] = float("nan")
     if case.resets:
         resets = torch.rand(case.rows, case.steps, generator=g) < 0.3
-    return Operands(x, state, fresh, params, lengths, resets)
+    return Operands(x, state, fresh, params, lengths, resets, noise_key(case.seed))
 
 
 def check(cell: Cell, case: Case) -> Programs:
@@ -65,8 +66,7 @@ def check(cell: Cell, case: Case) -> Programs:
         cell,
         cell.spec(case.inputs, case.hidden, case.bias),
         y_given=case.y_given,
-        want_x=case.want_x,
-        want_params=case.want_params,
+        wanted=Wanted(case.want_x, case.want_params),
     )
     y, final, wanted, dy, dfinal = by_definition(cell, case, given)
     with torch.no_grad():

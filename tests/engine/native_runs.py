@@ -45,7 +45,7 @@ def results(
     """Output, final states and the gradient of every leaf, by name."""
     spec = cell.spec(case.inputs, case.hidden, case.bias)
     leaves = [leaf.detach().clone().requires_grad_() for leaf in o.leaves()]
-    live = Operands.from_leaves(spec, leaves, o.lengths, o.resets)
+    live = Operands.from_leaves(spec, leaves, o.lengths, o.resets, o.noise)
     y, final = run(cell, spec, live, case.reverse)
     values = [y, *final.values()]
     arriving = arriving or weights_of_loss([v.shape for v in values], y.dtype)

@@ -15,13 +15,15 @@ from engine.agreement import Case
 from engine.native_runs import assert_agree, given, results
 from engine.odd_cells import ODD_CELLS
 from engine.test_programs_random import Random, random_case
-from every_cell import EVERY_CELL
+from every_cell import EVERY_CELL, WRAPPED
 
 # Random programs to run; many more of them in a long search: ELMAN_PROGRAMS=20000.
 PROGRAMS = int(os.environ.get("ELMAN_PROGRAMS", "300"))
 BLOCKS = 12
 pytestmark = [pytest.mark.native, pytest.mark.usefixtures("poison")]
-cells = pytest.mark.parametrize("cell", [*EVERY_CELL.values(), *ODD_CELLS], ids=lambda cell: type(cell).__name__)
+OF_STEPS = [cell for cell in WRAPPED.values() if not cell.prepares]
+CELLS = [*EVERY_CELL.values(), *ODD_CELLS, *OF_STEPS]
+cells = pytest.mark.parametrize("cell", CELLS, ids=lambda cell: type(cell).__name__)
 
 
 def assert_native_agrees(cell: Cell, case: Case) -> None:
@@ -63,7 +65,7 @@ def test_of_the_final_states_or_the_output_alone(cell):
         found = []
         for run in (native.run, eager.run):
             leaves = [leaf.detach().clone().requires_grad_() for leaf in o.leaves()]
-            live = Operands.from_leaves(spec, leaves, o.lengths, o.resets)
+            live = Operands.from_leaves(spec, leaves, o.lengths, o.resets, o.noise)
             loss = pick(*run(cell, spec, live))
             gradients = torch.autograd.grad(loss, leaves, allow_unused=True, materialize_grads=True)
             found.append(dict(enumerate(gradients)))
@@ -75,7 +77,7 @@ def differentiable(cell: Cell, case: Case):
     o, spec = given(cell, case), cell.spec(case.inputs, case.hidden)
 
     def function(*leaves: Tensor) -> tuple[Tensor, ...]:
-        live = Operands.from_leaves(spec, leaves, o.lengths, o.resets)
+        live = Operands.from_leaves(spec, leaves, o.lengths, o.resets, o.noise)
         y, final = native.run(cell, spec, live, case.reverse)
         return y, *final.values()
 

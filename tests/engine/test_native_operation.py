@@ -12,7 +12,7 @@ from torch.export import Dim, export
 from torch.utils._pytree import tree_leaves
 
 from backends import FASTEST
-from elman.cells import Cell
+from elman.cells import Cell, Zoneout
 from elman.engine import register
 from elman.nn import LSTM, Recurrent
 from engine.agreement import Case
@@ -28,7 +28,8 @@ pytestmark = [
 # The operation knows nothing of equations: cells of one and of more states, whose output is no state, with a
 # state that does not start from 0, with vectors that are derived from parameters.
 OF_EACH_KIND = ("gru", "lstm", "projectedlstm", "layernormlstm", "sru", "slstm", "lru")
-cells = pytest.mark.parametrize("cell", [EVERY_CELL[name] for name in OF_EACH_KIND], ids=OF_EACH_KIND)
+KINDS = {**{name: EVERY_CELL[name] for name in OF_EACH_KIND}, "zoneout": Zoneout(EVERY_CELL["gru"], p=0.5)}
+cells = pytest.mark.parametrize("cell", KINDS.values(), ids=KINDS)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +42,7 @@ def call(cell: Cell, case: Case, dtype: torch.dtype, requires_grad: bool = False
     o = given(cell, case, dtype)
     key = register(cell, cell.spec(case.inputs, case.hidden, case.bias))
     leaves = [leaf.requires_grad_(requires_grad) for leaf in o.without_padding().leaves()]
-    return key, FASTEST, case.reverse, leaves, o.lengths, o.resets
+    return key, FASTEST, case.reverse, leaves, o.lengths, o.resets, o.noise
 
 
 @cells

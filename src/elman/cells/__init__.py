@@ -6,28 +6,50 @@ cell touches its own file alone. `elman.cells.LSTM` is the class, `get("lstm")` 
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import pkgutil
+from collections.abc import Mapping, Sequence
 from functools import cache
 from types import MappingProxyType
 from typing import Any
 
 from elman.cells.contract import Cell, Gates, Inputs, Product, State, Step, Weights
-from elman.cells.spec import Block, Param, Spec
+from elman.cells.spec import Block, Noise, Param, Spec
+from elman.cells.wrappers import (
+    Clip,
+    LayerNorm,
+    Projection,
+    RecurrentDropout,
+    Residual,
+    WeightDrop,
+    Wrapper,
+    Zoneout,
+)
 from elman.errors import UserError, did_you_mean
 
 __all__ = [
     "Block",
     "Cell",
+    "Clip",
     "Gates",
     "Inputs",
+    "LayerNorm",
+    "Noise",
     "Param",
     "Product",
+    "Projection",
+    "RecurrentDropout",
+    "Residual",
     "Spec",
     "State",
     "Step",
+    "WRAPPERS",
+    "WeightDrop",
     "Weights",
+    "Wrapper",
+    "Zoneout",
     "get",
     "registered",
 ]
@@ -45,12 +67,19 @@ def registered() -> MappingProxyType[str, type[Cell]]:
     for module in pkgutil.iter_modules(__path__):
         members = inspect.getmembers(importlib.import_module(f"{__name__}.{module.name}"), inspect.isclass)
         own = (c for _, c in members if issubclass(c, Cell) and c.__module__ == f"{__name__}.{module.name}")
-        found |= {c.__name__.lower(): c for c in own if c is not Cell}
+        found |= {c.__name__.lower(): c for c in own if c is not Cell and not issubclass(c, Wrapper)}
     return MappingProxyType(dict(sorted(found.items())))
+
+
+WRAPPERS: MappingProxyType[str, type[Wrapper]] = MappingProxyType(
+    {c.__name__.lower(): c for c in (Clip, LayerNorm, Projection, RecurrentDropout, Residual, WeightDrop, Zoneout)}
+)
 
 
 def get(cell: str | Cell | type[Cell], **options: Any) -> Cell:
     """A cell by its name in any case, with the options of its class; a cell itself is returned as it is.
+
+    A text may also spell a cell with its options and wrappers, as Python would: "Zoneout(LSTM, p=0.05)".
 
     Raises:
         UserError: there is no cell of that name, its options are wrong or missing, or a cell is given with
@@ -66,14 +95,46 @@ def get(cell: str | Cell | type[Cell], **options: Any) -> Cell:
         return cell
     if isinstance(cell, type):
         raise UserError("a cell is wanted, not its class", found=cell.__name__, fix=f"write {cell.__name__}()")
-    cells = registered()
-    if cell.lower() not in cells:
-        raise UserError("no such cell", found=repr(cell), fix=did_you_mean(cell.lower(), cells))
+    if "(" in cell and not options:
+        return _spelled(cell)
+    return _made(cell, registered(), (), options, cell)
+
+
+def _spelled(text: str) -> Cell:
+    """A cell as it would be written in Python, such as `Zoneout(LSTM(), p=0.05)`; nothing is executed."""
+
+    def value(node: ast.expr) -> Any:
+        return made(node) if isinstance(node, (ast.Call, ast.Name)) else ast.literal_eval(node)
+
+    def made(node: ast.expr) -> Cell:
+        if isinstance(node, ast.Name):
+            return _made(node.id, registered(), (), {}, text)
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or None in (
+            k.arg for k in node.keywords
+        ):  # fmt: skip
+            raise ValueError("not a name with options")
+        options = {str(k.arg): value(k.value) for k in node.keywords}
+        return _made(node.func.id, {**registered(), **WRAPPERS}, [value(a) for a in node.args], options, text)
+
     try:
-        return cells[cell.lower()](**options)
-    except TypeError as error:
-        fix = f"give the cell itself, as elman.cells.{cells[cell.lower()].__name__}(...)"
-        raise UserError("a cell's options are wrong or missing", where=cell, found=str(error), fix=fix) from error
+        return made(ast.parse(text.strip(), mode="eval").body)
+    except UserError:
+        raise
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        fix = "write it like LSTM, RNN(nonlinearity='relu') or Zoneout(LSTM, p=0.05)"
+        raise UserError("a cell cannot be read", found=repr(text), fix=fix) from error
+
+
+def _made(
+    name: str, known: Mapping[str, type[Cell]], args: Sequence[Any], options: Mapping[str, Any], where: str
+) -> Cell:
+    if name.lower() not in known:
+        raise UserError("no such cell", found=repr(name), fix=did_you_mean(name.lower(), known))
+    try:
+        return known[name.lower()](*args, **options)
+    except (TypeError, ValueError) as error:
+        fix = f"give the cell itself, as elman.cells.{known[name.lower()].__name__}(...)"
+        raise UserError("a cell's options are wrong or missing", where=where, found=str(error), fix=fix) from error
 
 
 def __getattr__(name: str) -> Any:

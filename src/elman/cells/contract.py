@@ -3,7 +3,8 @@
 A step is written in ordinary tensor operations and receives three arguments:
 
 - `x`, what comes from outside at this step: `x.i` is the input's part of gate `i`, that is
-  U_i x_t + b_i; `x.raw` is x_t itself; `x.ih` is the product by `weight_ih`, for other operands.
+  U_i x_t + b_i; `x.raw` is x_t itself; `x.ih` is the product by `weight_ih`, for other operands; `x.<noise>` are
+  random numbers that the cell declares.
 - `s`, the states before the step: `s.h`, `s.c`.
 - `w`, the weights: `w(v)` multiplies by `weight_hh`, and `w(v).i` is W_i v + b_i; `w["r", "z"](v)`
   multiplies by the rows of those gates alone; `w.<block>(v)` by another matrix, and `w.<vector>` is a
@@ -16,15 +17,19 @@ the first state; any further name is a tap, an inner value that can be looked at
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
-from elman.cells.spec import Block, Param, Spec
+from elman.cells.spec import Block, Noise, Param, Spec
 
 Value = Any  # a tensor when a definition is run: a step only combines values, it never looks inside them
+# A block's rows for some gates times a value, by gate, plus the block's bias where it has one.
 Multiply = Callable[[Block, tuple[str, ...], Value], Mapping[str, Value]]
+Draw = Callable[[Noise, int], Tensor]
+Change = Callable[[Mapping[str, Value]], Mapping[str, Value]]
 
 
 class Scope:
@@ -40,6 +45,10 @@ class Scope:
         """Names and values, in the order in which they were given."""
         return iter(self.__dict__.items())
 
+    def with_(self, **values: Value) -> Self:
+        """A copy in which these names have other values; a wrapper gives it to the step that it wraps."""
+        return type(self)(**{**self.__dict__, **values})
+
 
 class State(Scope):
     """`s.h`, `s.c`: the states before the step."""
@@ -53,14 +62,25 @@ class Gates(Scope):
 
 
 class Inputs(Gates):
-    """`x.i`: U_i x_t + b_i; `x.raw`: x_t; `x.ih(v)`: the same matrix times another operand."""
+    """`x.i`: U_i x_t + b_i; `x.raw`: x_t; `x.ih(v)`: the same matrix times another operand; `x.<noise>`."""
+
+    def __getattr__(self, name: str) -> Value:
+        own = self.__dict__
+        if "ih" in own and name in own["ih"].gates:
+            return own["ih"](own["raw"])[name]
+        return super().__getattr__(name)
 
 
 class Product:
-    """A matrix of gates: `p(v).i` is its rows for gate i times v, plus their bias; `p["r", "z"]` a part of it."""
+    """A matrix of gates: `p(v).i` is its rows for gate i times v, plus their bias; `p["r", "z"]` a part of it.
 
-    def __init__(self, block: Block, multiply: Multiply, gates: tuple[str, ...] | None = None) -> None:
-        self.block, self.multiply, self.gates = block, multiply, gates or tuple(block.gates)
+    `before` and `after` are for wrappers: they change what enters the product, or what comes out of it.
+    """
+
+    def __init__(
+        self, block: Block, multiply: Multiply, bias: Mapping[str, Value], gates: tuple[str, ...] | None = None
+    ) -> None:
+        self.block, self.multiply, self.bias, self.gates = block, multiply, bias, gates or tuple(block.gates)
 
     def __call__(self, v: Value) -> Gates:
         """The product with v, by gate."""
@@ -72,7 +92,24 @@ class Product:
             raise AttributeError(
                 f"{self.block.weight} has no gates {sorted(missing)}; there are {[*self.block.gates]}"
             )
-        return Product(self.block, self.multiply, chosen)
+        return Product(self.block, self.multiply, self.bias, chosen)
+
+    def before(self, change: Callable[[Value], Value]) -> Product:
+        """The product with change(v) in place of v."""
+
+        def multiply(block: Block, gates: tuple[str, ...], v: Value) -> Mapping[str, Value]:
+            return self.multiply(block, gates, change(v))
+
+        return Product(self.block, multiply, self.bias, self.gates)
+
+    def after(self, change: Change) -> Product:
+        """The product whose linear parts W_i v, by gate, are changed before the biases are added."""
+
+        def multiply(block: Block, gates: tuple[str, ...], v: Value) -> Mapping[str, Value]:
+            changed = change(self.multiply(replace(block, bias=None), gates, v))
+            return changed if block.bias is None else {g: changed[g] + self.bias[g] for g in gates}
+
+        return Product(self.block, multiply, self.bias, self.gates)
 
 
 class Weights(Scope):
@@ -157,12 +194,46 @@ class Cell:
     def initialise(self, params: Mapping[str, Tensor]) -> None:
         """Changes freshly drawn parameters, in place: where they depend on options or on one another."""
 
+    def prepare(self, params: dict[str, Tensor], draw: Draw | None) -> dict[str, Tensor]:
+        """The parameters as a call's steps read them, computed from the stored ones by PyTorch, once a call.
+
+        Args:
+            params: the parameters by name.
+            draw: while training, random numbers: `draw(noise, rows)` is a tensor (rows, noise.width); else None.
+        """
+        return params
+
+    @property
+    def prepares(self) -> bool:
+        """Whether `prepare` does anything."""
+        return type(self).prepare is not Cell.prepare
+
     def step(self, x: Inputs, s: State, w: Weights) -> Step:
         """One time step; see the head of this module for the three arguments."""
         raise NotImplementedError(f"{type(self).__name__} defines no step")
 
 
-def bind_weights(spec: Spec, params: Mapping[str, Tensor], multiply: Multiply) -> Weights:
-    """The third argument of `step`, made once for a whole sequence."""
-    products = {name: Product(block, multiply) for name, block in spec.blocks.items()}
+def bind_weights(
+    spec: Spec, params: Mapping[str, Tensor], multiply: Multiply, part: Callable[[str, int, int], Value]
+) -> Weights:
+    """The third argument of `step`, made once for a whole sequence.
+
+    Args:
+        spec: the cell's sizes.
+        params: every vector by name.
+        multiply: what products do.
+        part: of a bias, its first row and width -> these numbers of it.
+    """
+    products = {name: Product(b, multiply, bias_by_gate(b, part)) for name, b in spec.blocks.items()}
     return Weights(**products, **{name: params[name] for name in spec.vectors})
+
+
+def bias_by_gate(block: Block, part: Callable[[str, int, int], Value]) -> dict[str, Value]:
+    """A block's bias by gate."""
+    found: dict[str, Value] = {}
+    row = 0
+    for gate, width in block.gates.items():
+        if block.bias is not None:
+            found[gate] = part(block.bias, row, width)
+        row += width
+    return found

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from torch import Tensor
 
@@ -32,6 +32,38 @@ class Block:
 
 
 @dataclass(frozen=True)
+class Noise:
+    """Random numbers that enter a step while training: `hit` with probability `p`, else `miss`.
+
+    They are a function of a seed, drawn once a call, and of where they stand (row, step, unit), so that they are
+    the same on every backend and for any order of computing them. In evaluation `rest` stands in their place.
+
+    Attributes:
+        width: numbers a row.
+        p: probability of `hit`.
+        hit, miss: the two values.
+        rest: what stands for them in evaluation, commonly their mean.
+        per: whether they are drawn anew at every step, or once for all steps of a call.
+    """
+
+    width: int
+    p: float
+    hit: float
+    miss: float
+    rest: float
+    per: Literal["step", "sequence"] = "step"
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.p <= 1:
+            raise ValueError(f"p must be a probability from 0 to 1, got {self.p}")
+
+    @property
+    def known(self) -> float | None:
+        """The only value it can take, if there is but one."""
+        return self.miss if self.p == 0 else self.hit if self.p == 1 else None
+
+
+@dataclass(frozen=True)
 class Spec:
     """All of a cell that is not an equation, at given sizes.
 
@@ -44,6 +76,7 @@ class Spec:
         blocks: the matrices, by the name `step` calls them.
         vectors: the parameters that enter the equations elementwise, and their widths.
         params: every parameter, in the order of registration.
+        noise: the random numbers that enter while training.
     """
 
     inputs: int
@@ -54,10 +87,11 @@ class Spec:
     blocks: Mapping[str, Block]
     vectors: Mapping[str, int]
     params: Mapping[str, Param]
+    noise: Mapping[str, Noise] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         gates = self.blocks["ih"].gates if "ih" in self.blocks else {}
-        for names in (["raw", "ih", *gates], [*self.blocks, *self.vectors], [*self.states, "y"]):
+        for names in (["raw", "ih", *gates, *self.noise], [*self.blocks, *self.vectors], [*self.states, "y"]):
             if len(set(names)) < len(names):
                 raise ValueError(f"a step would have two meanings for one name among {names}")
 
@@ -74,14 +108,25 @@ class Spec:
         block = Block("weight_skip", None, {"x": self.hidden}, self.inputs)
         return self.extend(blocks={"skip": block}, params={block.weight: Param((self.hidden, self.inputs))})
 
+    def resting(self) -> Spec:
+        """This spec in evaluation: every random number is at rest."""
+        if not self.noise:
+            return self
+        rest = {name: replace(n, p=0.0, miss=n.rest) for name, n in self.noise.items()}
+        return replace(self, noise=rest)
+
+    def drawn(self) -> dict[str, int]:
+        """The noise that is left to chance, numbered in order."""
+        return {name: k for k, name in enumerate(n for n, noise in self.noise.items() if noise.known is None)}
+
     def extend(self, **more: Mapping[str, Any]) -> Spec:
         """This spec with entries added to some of its mappings; an entry cannot be declared twice.
 
         Raises:
             ValueError: a name is there already.
         """
-        for field, new in more.items():
-            if clash := set(new) & set(getattr(self, field)):
-                raise ValueError(f"{field} {sorted(clash)} declared twice")
-        merged: dict[str, Any] = {field: {**getattr(self, field), **new} for field, new in more.items()}
+        for kind, new in more.items():
+            if clash := set(new) & set(getattr(self, kind)):
+                raise ValueError(f"{kind} {sorted(clash)} declared twice")
+        merged: dict[str, Any] = {kind: {**getattr(self, kind), **new} for kind, new in more.items()}
         return replace(self, **merged)

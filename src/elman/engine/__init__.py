@@ -7,11 +7,14 @@ from elman.engine.backends import run as run_chosen
 from elman.engine.live import LiveNetwork, single_step
 from elman.engine.native import Misfit, Network, pack_weights, run_network
 from elman.engine.native import compiled as compile_cell
-from elman.engine.operands import Operands
+from elman.engine.noise import key as noise_key
+from elman.engine.noise import of_pass, parameter_noise
+from elman.engine.operands import Operands, Record
 from elman.engine.operation import register
 from elman.engine.operation import run as run_operation
 
 __all__ = [
-    "NAMES", "RUNS", "Choice", "LiveNetwork", "Misfit", "Network", "Operands", "choose", "compile_cell",
-    "pack_weights", "register", "run_chosen", "run_network", "run_operation", "single_step",
+    "NAMES", "RUNS", "Choice", "LiveNetwork", "Misfit", "Network", "Operands", "Record", "choose",
+    "compile_cell", "noise_key", "of_pass", "pack_weights", "parameter_noise", "register", "run_chosen",
+    "run_network", "run_operation", "single_step",
 ]  # fmt: skip

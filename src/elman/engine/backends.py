@@ -32,6 +32,7 @@ def choose(
     resets: Tensor | None = None,
     asked: str = "auto",
     others: Iterable[Tensor] = (),
+    recorded: bool = False,
 ) -> Choice:
     """The backend for this cell over inputs like x: the native engine, else torch's kernels, else the definition.
 
@@ -42,6 +43,7 @@ def choose(
         resets: as given to the run.
         asked: one of `NAMES`.
         others: states and parameters, where they are known: those that are no plain tensors keep the engine out.
+        recorded: whether inner states or their gradients are wanted.
 
     Raises:
         ValueError: the backend asked for by name cannot run this, with the reason.
@@ -66,7 +68,7 @@ def choose(
         refusals.append(refusal)
     missed = refusals == [native.absent()]
     if asked != "native":
-        refusal = torch_kernels.refusal(cell, x, resets)
+        refusal = torch_kernels.refusal(cell, x, resets, recorded)
         if refusal is None:
             return _missing(chosen["torch"]) if missed else chosen["torch"]
         refusals.append(refusal)
@@ -95,7 +97,7 @@ def run(
         Misfit: a state or parameter is not of the format and device of x, or not of its shape in `spec`.
     """
     others = (*operands.state.values(), *operands.fresh.values(), *operands.params.values())
-    choice = choose(cell, spec, operands.x, operands.resets, asked, others)
+    choice = choose(cell, spec, operands.x, operands.resets, asked, others, operands.record is not None)
     if choice.backend != "native":  # which looks itself
         operands.check(spec)
     results = RUNS[choice.backend](cell, spec, operands, reverse)

@@ -10,13 +10,15 @@ from torch import Tensor
 
 from elman.cells import Cell, Spec
 from elman.engine import replay
-from elman.engine.differentiate import Wanted, differentiate
+from elman.engine.differentiate import Wanted, differentiate, inner_values
 from elman.engine.fold import fuse
 from elman.engine.lower import lower
 from elman.engine.plan import plan
 from elman.engine.program import Program, prune
 from elman.engine.replay import Replay
 from elman.engine.trace import Untraceable, trace
+
+_EVERYTHING = Wanted()
 
 __all__ = ["Programs", "Untraceable", "programs"]
 
@@ -27,6 +29,7 @@ class Programs:
 
     Attributes:
         inference: the forward text, with nothing kept.
+        inner: names and widths of the states and taps that the texts give out step by step, where that is wanted.
         forward: the forward text that keeps what `backward` reads.
         backward: the text of the backward step.
         kept: widths of the kept arrays, in the order of their numbers in the texts.
@@ -40,6 +43,7 @@ class Programs:
     backward: str
     kept: tuple[int, ...]
     params: tuple[str, ...]
+    inner: tuple[tuple[str, int], ...]
     replay: Replay
     spec: Spec
 
@@ -59,17 +63,14 @@ class _Request:
     spec: Spec = field(compare=False)
 
 
-def programs(
-    cell: Cell, spec: Spec, *, y_given: bool = True, want_x: bool = True, want_params: bool = True
-) -> Programs:
+def programs(cell: Cell, spec: Spec, *, y_given: bool = True, wanted: Wanted = _EVERYTHING) -> Programs:
     """The texts of a cell for the sizes of `spec`.
 
     Args:
         cell: the cell; equal cells share what was compiled for them.
         spec: its sizes and parameters.
         y_given: whether a gradient arrives at y, or at the final states only.
-        want_x: whether the gradient of x is asked for.
-        want_params: whether those of the parameters are.
+        wanted: what is asked for.
 
     Raises:
         Untraceable: the cell's step cannot be written as a program; the message says why and where.
@@ -80,9 +81,10 @@ def programs(
         (5, 5, 5, 5)
     """
     shapes = tuple((name, p.shape) for name, p in spec.params.items())
-    sizes = (spec.inputs, spec.hidden, spec.output, *spec.states.items(), *spec.initial.items(), *shapes)
+    widths = *spec.states.items(), *spec.initial.items(), *spec.noise.items()
+    sizes = (spec.inputs, spec.hidden, spec.output, *widths, *shapes)
     try:
-        found = _compiled(_Request(cell, sizes, y_given, Wanted(want_x, want_params), spec))
+        found = _compiled(_Request(cell, sizes, y_given, wanted, spec))
     except TypeError as error:
         raise Untraceable(f"{cell!r} must be hashable, as a frozen dataclass is: {error}") from error
     if isinstance(found, str):
@@ -94,16 +96,20 @@ def programs(
 def _compiled(request: _Request) -> Programs | str:
     """The texts, or why there are none."""
     try:
-        step = _traced(replace(request, y_given=True, wanted=Wanted()))
+        step = _traced(replace(request, y_given=True, wanted=_EVERYTHING))
     except Untraceable as error:
         return str(error)
     decided = plan(step, differentiate(step, request.wanted, request.y_given))
-    states_and_y = [key for key in step.outputs if key[0] != "tap"]
+    results = {key: i for key, i in step.outputs.items() if key[0] != "tap"}
+    replayed = Replay(step)
+    inner = inner_values(step)
+    if request.wanted.inner:
+        results |= {("tap", j): i for j, (_, i) in enumerate(inner)}
     keep = {("keep", j): i for j, i in enumerate(decided.kept)}
-    replayed = Replay(prune(step, states_and_y))
     return Programs(
-        inference=_text(prune(step, states_and_y), "forward"),
-        forward=_text(prune(replace(step, outputs={**step.outputs, **keep}), [*states_and_y, *keep]), "forward"),
+        inference=_text(prune(replace(step, outputs=results)), "forward"),
+        inner=tuple((name, step.nodes[i].width) for name, i in inner),
+        forward=_text(prune(replace(step, outputs={**results, **keep})), "forward"),
         backward=_text(decided.backward, "backward"),
         kept=tuple(step.nodes[i].width for i in decided.kept),
         params=tuple(step.spec.params),

@@ -71,10 +71,19 @@ RULES: Mapping[str, Callable[..., tuple[Value | None, ...]]] = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """The gradients asked for beside those of the states, which are always carried."""
+    """The gradients asked for beside those of the states, which are always carried.
+
+    Attributes:
+        x: of the inputs.
+        params: of the parameters.
+        inner: whether states and taps are returned step by step, so that gradients arrive at them too.
+        states: of the states after each step, dL/ds_t, step by step.
+    """
 
     x: bool = True
     params: bool = True
+    inner: bool = False
+    states: bool = False
 
 
 def differentiate(forward: Program, wanted: Wanted = Wanted(), y_given: bool = True) -> Program:
@@ -83,12 +92,14 @@ def differentiate(forward: Program, wanted: Wanted = Wanted(), y_given: bool = T
     Its leaves are `gradient`, what arrives at a state or, if `y_given`, at y; and `value`, a forward node, of
     which `plan` decides where it is read. Its results: `("carry", state)`; `("gate", matrix, row, operand)`, the
     gradient of a product with that forward node (`RAW`: with x_t); `("raw",)`, x_t's gradient apart from such
-    products; `("vector", parameter, row)`, of each row of the batch.
+    products; `("vector", parameter, row)`, of each row of the batch; `("tap", k)`, of state k after the step.
     """
     walk = _Walk(forward, wanted)
     for key, i in forward.outputs.items():
         if key[0] == "state" or (key == ("y",) and y_given):
             walk.give(i, walk.tape.node("gradient", attr=key[-1], width=forward.nodes[i].width, rows=True))
+    for j, (_, i) in enumerate(inner_values(forward) if wanted.inner else ()):
+        walk.give(i, walk.tape.node("gradient", attr=f"tap {j}", width=forward.nodes[i].width, rows=True))
     for i in reversed(range(len(forward.nodes))):
         walk.visit(i)
     return prune(Program(forward.spec, tuple(walk.tape.nodes), {k: v.id for k, v in walk.results.items()}))
@@ -129,6 +140,9 @@ class _Walk:
         n = self.forward.nodes[i]
         if i in self.gradient:
             g = self.gradient[i]
+            for k, name in enumerate(self.forward.spec.states if self.wanted.states else ()):
+                if self.forward.outputs["state", name] == i:
+                    self.results["tap", k] = g
             if n.op == "product":
                 self.product(n, g)
             elif n.op in RULES:
@@ -170,6 +184,12 @@ class _Walk:
             self.results[("raw",)] = g
         elif n.op == "vector":
             self.results["vector", *n.attr] = g
+
+
+def inner_values(forward: Program) -> list[tuple[str, int]]:
+    """Every state after the step, then every tap, by name."""
+    kinds = ("state", "tap")
+    return [(key[1], i) for kind in kinds for key, i in forward.outputs.items() if key[0] == kind]
 
 
 def useful(forward: Program, wanted: Wanted) -> list[bool]:

@@ -12,13 +12,14 @@ from torch import Tensor
 from torch.nn.functional import linear
 
 from elman.cells import Block, Cell, Inputs, Product, Spec, State, Step
-from elman.cells.contract import Multiply, bind_weights
-from elman.engine.operands import Operands
+from elman.cells.contract import Multiply, bias_by_gate, bind_weights
+from elman.engine.noise import drawn_inputs
+from elman.engine.operands import Operands, Record
 
 
 def multiplication(params: Mapping[str, Tensor]) -> Multiply:
     """One matrix product for all the gates of a call; the rows of a part of the gates are gathered once."""
-    parts: dict[tuple[str, tuple[str, ...]], tuple[Tensor, Tensor | None]] = {}
+    parts: dict[tuple[str, str | None, tuple[str, ...]], tuple[Tensor, Tensor | None]] = {}
 
     def rows(block: Block, gates: tuple[str, ...], name: str) -> Tensor:
         if gates == tuple(block.gates):
@@ -27,7 +28,7 @@ def multiplication(params: Mapping[str, Tensor]) -> Multiply:
         return torch.cat([by_gate[g] for g in gates])
 
     def multiply(block: Block, gates: tuple[str, ...], v: Tensor) -> dict[str, Tensor]:
-        key = block.weight, gates
+        key = block.weight, block.bias, gates
         if key not in parts:
             bias = rows(block, gates, block.bias) if block.bias else None
             parts[key] = rows(block, gates, block.weight), bias
@@ -37,22 +38,30 @@ def multiplication(params: Mapping[str, Tensor]) -> Multiply:
     return multiply
 
 
-def inputs_by_step(spec: Spec, x: Tensor, multiply: Multiply) -> Iterator[Inputs]:
-    """`x` of each step: the product by weight_ih is taken once for the whole sequence, then cut by `unbind`.
+def inputs_by_step(spec: Spec, operands: Operands, multiply: Multiply) -> Iterator[Inputs]:
+    """`x` of each step: a product of x_t by weight_ih is taken once for the whole sequence, then cut by `unbind`.
 
     Indexing `x[:, t]` instead would cost a full-length gradient at every step.
     """
-    by_time = x.transpose(0, 1)
-    steps = by_time.unbind(0)
-    if "ih" not in spec.blocks:
-        return (Inputs(raw=step) for step in steps)
-    block = spec.blocks["ih"]
-    product = Product(block, multiply)
-    columns = {g: rows.unbind(0) for g, rows in multiply(block, product.gates, by_time).items()}
-    return (
-        Inputs(raw=step, ih=product, **dict(zip(columns, gates, strict=True)))
-        for step, *gates in zip(steps, *columns.values(), strict=True)
-    )
+    by_time = operands.x.transpose(0, 1)
+    steps, block = by_time.unbind(0), spec.blocks.get("ih")
+    columns: dict[tuple[str | None, tuple[str, ...]], dict[str, tuple[Tensor, ...]]] = {}
+
+    def product(t: int) -> Multiply:
+        def of_x(block: Block, gates: tuple[str, ...], v: Tensor) -> Mapping[str, Tensor]:
+            if v is not steps[t]:
+                return multiply(block, gates, v)
+            key = block.bias, gates
+            if key not in columns:
+                columns[key] = {g: rows.unbind(0) for g, rows in multiply(block, gates, by_time).items()}
+            return {g: rows[t] for g, rows in columns[key].items()}
+
+        return of_x
+
+    biases = {} if block is None else bias_by_gate(block, operands.part)
+    for t, noise in enumerate(drawn_inputs(spec, operands.noise, operands.x)):
+        ih = {} if block is None else {"ih": Product(block, product(t), biases)}
+        yield Inputs(raw=steps[t], **ih, **noise)
 
 
 def run(cell: Cell, spec: Spec, operands: Operands, reverse: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
@@ -82,11 +91,12 @@ def run(cell: Cell, spec: Spec, operands: Operands, reverse: bool = False) -> tu
     if steps == 0:
         return operands.x.new_zeros(rows, 0, spec.output), state
     multiply = multiplication(operands.params)
-    weights = bind_weights(spec, operands.params, multiply)
-    inputs = list(inputs_by_step(spec, operands.x, multiply))
+    weights = bind_weights(spec, operands.params, multiply, operands.part)
+    inputs = list(inputs_by_step(spec, operands, multiply))
     on = None if active is None else active.unsqueeze(-1).unbind(1)
     starts = None if resets is None else resets.unsqueeze(-1).unbind(1)
     ys: list[Tensor] = []
+    inner: list[dict[str, Tensor]] = []
     for t in reversed(range(steps)) if reverse else range(steps):
         cut = t + 1 if reverse else t
         if starts is not None and cut < steps:
@@ -95,8 +105,32 @@ def run(cell: Cell, spec: Spec, operands: Operands, reverse: bool = False) -> tu
         new = step_states(cell, spec, step, rows)
         state = new if on is None else {k: torch.where(on[t], new[k], old) for k, old in state.items()}
         ys.append(step.y)
+        if operands.record is not None:
+            inner.append({name: v for name, v in step.items() if name in new or name != "y"})
+    if operands.record is not None:
+        _note(spec, operands.record, inner[::-1] if reverse else inner, active)
     y = torch.stack(ys[::-1] if reverse else ys, 1)
     return (y if active is None else y.masked_fill(~active[..., None], 0.0)), state
+
+
+def _note(spec: Spec, record: Record, inner: list[dict[str, Tensor]], active: Tensor | None) -> None:
+    """Fills a record from the states and taps of each step; gradients come when they flow."""
+
+    def whole(values: list[Tensor]) -> Tensor:
+        found = torch.stack(values, 1)
+        return found if active is None else found.masked_fill(~active[..., None], 0.0)
+
+    if record.values is not None:
+        record.values[0].update({name: whole([step[name] for step in inner]) for name in inner[0]})
+    if record.gradients is None:
+        return
+    for name in spec.states:
+        values = [step[name] for step in inner]
+        found = torch.zeros_like(whole(values)).detach()
+        record.gradients[0][name] = found
+        for t, value in enumerate(values):
+            if value.requires_grad:
+                value.register_hook(lambda g, t=t, found=found: found[:, t].copy_(g.detach()))
 
 
 def step_states(cell: Cell, spec: Spec, step: Step, rows: int) -> dict[str, Tensor]:

@@ -65,8 +65,8 @@ def single_step(
     except IndexError:
         numbers = (
             *(rows, 1, 0, 0, 0, x.data_ptr(), width, width, width),
-            *(*weights, *before, *network.none),
-            *(y.data_ptr(), network.output, network.output, *after),
+            *(*weights, *before, *network.none, 0, 0),
+            *(y.data_ptr(), network.output, network.output, *after, 0),
             *(0, 0, key[2], 0),
         )
         live = unit.core.Live(unit.inference, dtype is torch.float64, numbers)
@@ -118,8 +118,8 @@ class LiveNetwork:
             numbers = (
                 *(rows, 1, 0, 0, 0, somewhere, width, width, width),
                 *(p.data_ptr() for p in params[network.spans[index]]),
-                *(*states, *network.none),
-                *(somewhere, network.output, network.output, *states),
+                *(*states, *network.none, 0, 0),
+                *(somewhere, network.output, network.output, *states, 0),
                 *(0, 0, self.threads, packed[index].address),
             )
             live = unit.core.Live(unit.inference, self._dtype is torch.float64, numbers)

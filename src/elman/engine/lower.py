@@ -14,6 +14,7 @@ from typing import Any
 
 from elman.engine.differentiate import RAW
 from elman.engine.fold import before_loop
+from elman.engine.noise import threshold
 from elman.engine.program import LEAVES, WHOLE, Node, Program, Tape, Value
 
 
@@ -69,14 +70,21 @@ def header(program: Program, direction: str) -> Iterator[str]:
         yield f"param {name} {rows} {columns}"
     for name, width in program.spec.states.items():
         yield f"state {name} {width} {float(program.spec.initial.get(name, 0.0)).hex()}"
+    for name in program.spec.drawn():
+        noise = program.spec.noise[name]
+        yield words("noise", noise.per, threshold(noise), float(noise.hit).hex(), float(noise.miss).hex())
 
 
 def with_copies(program: Program) -> Program:
-    """Every result is written by an operation of its own width, even where it is a leaf of the program."""
+    """Every result is written by an operation of its own width, even where it is a leaf of the program.
+
+    So is noise that is read whole: it is drawn for the units at hand.
+    """
     tape = Tape()
     new: dict[int, Value] = {}
     for i, n in enumerate(program.nodes):
-        new[i] = tape.copy_of(n, new)
+        drawn = {a: tape.node("copy", new[a]) for a in whole_arguments(n) if program.nodes[a].op == "noise"}
+        new[i] = tape.copy_of(n, {**new, **drawn})
     outputs = {}
     for key, i in program.outputs.items():
         n = program.nodes[i]
@@ -164,6 +172,7 @@ class _Writer:
         self.results = set(program.outputs.values())
         self.read_whole = {a for i in self.run for a in whole_arguments(program.nodes[i])}
         self.state = {name: k for k, name in enumerate(program.spec.states)}
+        self.noise = program.spec.drawn()
         self.param = {name: k for k, name in enumerate(program.spec.params)}
 
     def lines(self) -> Iterator[str]:
@@ -186,6 +195,8 @@ class _Writer:
         """What distinguishes a leaf from others of its kind."""
         if n.op == "vector":
             return self.param[n.parameter], n.row
+        if n.op == "noise":
+            return (self.noise[n.attr],)
         if n.op in ("state", "after", "gradient"):
             return (self.state.get(n.attr, n.attr),)
         return () if n.op == "raw" else (n.attr,)

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from elman.cells import Cell, Spec
 from elman.engine import eager
-from elman.engine.operands import Misfit, Operands, misfit
+from elman.engine.differentiate import Wanted
+from elman.engine.operands import Misfit, Operands, Record, misfit
 from elman.engine.unit import (
     Compiled,
     absent,
@@ -86,6 +87,8 @@ def run_network(  # noqa: PLR0913 - what a run reads
     reverse: bool = False,
     y_wanted: bool = True,
     packed: Sequence[Any] | None = None,
+    noise: Tensor | None = None,
+    record: Record | None = None,
 ) -> tuple[Tensor | None, tuple[Tensor, ...]]:
     """Runs all passes.
 
@@ -101,6 +104,8 @@ def run_network(  # noqa: PLR0913 - what a run reads
         y_wanted: whether the outputs of the last layer are; they are made all the same where they are not the
             first state.
         packed: from `pack_weights`, where the parameters have not changed since; nothing is differentiated then.
+        noise: what random numbers depend on, (3,), as `elman.engine.noise.key` makes it.
+        record: what else is wanted, and room for it.
 
     Returns:
         The outputs, (B, T, directions * output), None where not wanted; the final states, each (passes, B, width).
@@ -117,15 +122,19 @@ def run_network(  # noqa: PLR0913 - what a run reads
     states, fresh = states or (), fresh or ()
     if not network.plain:
         params = network.with_derived(params)
-    call = _Call(network, reverse, lengths, resets, y_wanted or not network.output_first, len(states), len(fresh))
+    made = y_wanted or not network.output_first
+    noise = None if noise is None else _copy(noise, torch.int64)
+    call = _Call(network, reverse, lengths, resets, made, len(states), len(fresh), noise, record)
     if packed is not None:
         call.packed = packed
     elif torch.is_grad_enabled():
         leaves = (x, *states, *fresh, *params)
         if any(leaf.requires_grad for leaf in leaves):
-            y, *final = _Run.apply(call, *leaves)  # type: ignore[no-untyped-call]
-            return y, tuple(final)
-    y, final, _ = call.forward((x, states, fresh, params), None)
+            y, *rest = _Run.apply(call, *leaves)  # type: ignore[no-untyped-call]
+            call.note(rest[network.states :])
+            return y, tuple(rest[: network.states])
+    y, final, inner, _ = call.forward((x, states, fresh, params), None)
+    call.note(inner)
     return y, tuple(final)
 
 
@@ -161,6 +170,8 @@ def run(cell: Cell, spec: Spec, operands: Operands, reverse: bool = False) -> tu
         operands.lengths,
         operands.resets,
         reverse=reverse,
+        noise=operands.noise,
+        record=operands.record,
     )
     if y is None:
         raise RuntimeError("the core returned no output")
@@ -255,7 +266,21 @@ class _Call:
     y_wanted: bool
     states: int
     fresh: int
+    noise: Tensor | None = None
+    record: Record | None = None
     packed: Sequence[Any] | None = None
+
+    @property
+    def inner_wanted(self) -> bool:
+        """Whether states and taps are given out step by step."""
+        return self.record is not None and self.record.values is not None
+
+    def note(self, inner: Sequence[Tensor]) -> None:
+        """Puts the states and taps of all passes where they are wanted."""
+        rest = iter(inner)
+        if self.record is not None and self.record.values is not None:
+            for unit, found in zip(self.network.units, self.record.values, strict=True):
+                found.update({name: next(rest) for name, _ in unit.programs.inner})
 
     def split(self, leaves: Sequence[Any]) -> tuple[Any, Sequence[Any], Sequence[Any], Sequence[Any]]:
         """x, states, fresh states and parameters, or what belongs to them."""
@@ -282,12 +307,14 @@ class _Call:
             *[p.data_ptr() for p in (params if len(network.units) == 1 else params[network.spans[index]])],
             *(_parts(states, index) if states else network.none),
             *(_parts(fresh, index) if fresh else network.none),
+            0 if self.noise is None else self.noise.data_ptr(),
+            index,
         ]
 
     def forward(
         self, leaves: tuple[Any, Any, Any, Any], needed: Sequence[bool] | None
-    ) -> tuple[Tensor | None, list[Tensor], list[tuple[Any, ...]]]:
-        """The output, the final states, and what passes keep for backward runs when gradients are needed."""
+    ) -> tuple[Tensor | None, list[Tensor], list[Tensor], list[tuple[Any, ...]]]:
+        """Output, final states, states and taps of all passes if wanted, and what is kept for backward runs."""
         network = self.network
         directions, passes = network.directions, len(network.units)
         x, states, fresh, params = leaves
@@ -298,12 +325,14 @@ class _Call:
         final = _empty_states(x, (passes, rows), network.widths)
         y: Tensor | None = None
         kept: list[tuple[Any, ...]] = []
+        inner: list[Tensor] = []
         for first in range(0, passes, directions):
             unit = network.units[first]
             x = x if y is None else y
             last = first == passes - directions
             y = _like_steps(x, directions * network.output) if self.y_wanted or not last else None
-            program, wanted, segment, size = unit.inference, None, 0, 0
+            program = unit.inner[1] if self.inner_wanted else unit.inference
+            wanted, segment, size = None, 0, 0
             if needed is not None:
                 wanted = self.wanted(needed, first)
                 program = unit.differentiated(*wanted)[1]
@@ -313,6 +342,10 @@ class _Call:
             runs = []
             for direction in range(directions):
                 index, reserve = first + direction, 0
+                taps: list[Tensor] = []
+                if self.inner_wanted:
+                    taps = [x.new_empty((*x.shape[:2], width)) for _, width in unit.programs.inner]
+                    inner += taps
                 if wanted is not None:
                     kept.append((wanted, segment, x, _tensor(unit.core.Memory(size), size)))
                     reserve = kept[-1][-1].data_ptr()
@@ -321,6 +354,8 @@ class _Call:
                         *self.inputs(index, x, whole),
                         *_steps(y, direction * network.output),
                         *_parts(final, index),
+                        len(taps),
+                        *itertools.chain.from_iterable(map(_steps, taps)),
                         reserve,
                         segment,
                         threads,
@@ -328,15 +363,17 @@ class _Call:
                     )
                 )
             unit.core.forward(program, wide, *runs)
-        return y, final, kept
+        return y, final, inner, kept
 
-    def wanted(self, needed: Sequence[bool], index: int) -> tuple[bool, bool, bool]:
-        """Whether a gradient arrives at a pass's outputs; whether its inputs' and its parameters' are wanted."""
+    def wanted(self, needed: Sequence[bool], index: int) -> tuple[bool, Wanted]:
+        """Whether a gradient arrives at a pass's outputs, and which are wanted."""
         x, states, fresh, params = self.split(needed)
         first = index < self.network.directions
         below = any(params[: self.network.spans[index - index % self.network.directions].start])
         last = index >= len(self.network.units) - self.network.directions
-        return self.y_wanted or not last, x if first else x or below or any(states) or any(fresh), any(params)
+        of_x = x if first else x or below or any(states) or any(fresh)
+        watched = self.record is not None and self.record.gradients is not None
+        return self.y_wanted or not last, Wanted(of_x, any(params), self.inner_wanted, watched)
 
     def backward(
         self,
@@ -355,14 +392,17 @@ class _Call:
             for leaf, need in zip(leaves, (False, *needed[1:]), strict=True)
         ]
         _, dstates, dfresh, dparams = self.split(found)
-        dfinal = [None if g is None else g.contiguous() for g in gradients[1:]]
+        states = network.states
+        dfinal = [None if g is None else g.contiguous() for g in gradients[1 : 1 + states]]
+        dinner = [None if g is None else _plain(g) for g in gradients[1 + states :]]
         dy = None if gradients[0] is None else _plain(gradients[0])
         dx: Tensor | None = None
         for first in reversed(range(0, passes, directions)):
             unit = network.units[first]
             wanted, segment, x, _ = kept[first]
             _, forward, backward = unit.differentiated(*wanted)
-            own = [_like_steps(x, x.shape[-1]) if wanted[1] else None for _ in range(directions)]
+            own = [_like_steps(x, x.shape[-1]) if wanted[1].x else None for _ in range(directions)]
+            each = len(unit.programs.inner) if self.inner_wanted else 0
             runs = [
                 (
                     *self.inputs(index, x, whole),
@@ -372,6 +412,9 @@ class _Call:
                     *[0 if p is None else p.data_ptr() for p in dparams[network.spans[index]]],
                     *(_parts(dstates, index) if dstates else network.none),
                     *(_parts(dfresh, index) if dfresh else network.none),
+                    each,
+                    *itertools.chain.from_iterable(map(_steps, dinner[each * index : each * (index + 1)])),
+                    *self.watched(index, x),
                     kept[index][3].data_ptr(),
                     segment,
                     torch.get_num_threads(),
@@ -385,6 +428,14 @@ class _Call:
             dy = dx
         found[0] = dx if needed[0] else None
         return found
+
+    def watched(self, index: int, x: Tensor) -> list[int]:
+        """Room for the gradients of a pass's states, step by step, as the core is told of it."""
+        if self.record is None or self.record.gradients is None:
+            return [0]
+        found = {name: x.new_zeros((*x.shape[:2], width)) for name, width in self.network.widths}
+        self.record.gradients[index].update(found)
+        return [len(found), *itertools.chain.from_iterable(map(_steps, found.values()))]
 
     def replayed(
         self, leaves: Sequence[Tensor], gradients: Sequence[Tensor | None], needed: Sequence[bool]
@@ -403,7 +454,10 @@ class _Call:
         return [next(found) if need else None for need in needed]
 
     def eagerly(self, leaves: Sequence[Tensor]) -> list[Tensor]:
-        """The outputs and final states by the traced programs, run eagerly."""
+        """The outputs, final states, and states and taps if wanted, by the traced programs, run eagerly."""
+        if self.record is not None and self.record.gradients is not None:
+            raise RuntimeError("gradients of states are recorded in a plain backward run, without create_graph")
+        inner: list[Tensor] = []
         x, states, fresh, params = self.split(leaves)
         outputs: list[Tensor] = []
         finals: list[dict[str, Tensor]] = []
@@ -418,15 +472,23 @@ class _Call:
                 name: states[k][index] if states else v.expand(x.shape[0], -1)
                 for k, (name, v) in enumerate(initial.items())
             }
-            operands = Operands(x, state, initial, own, self.lengths, self.resets)
+            record = Record([{}]) if self.inner_wanted else None
+            noise = None if self.noise is None else self.noise + torch.tensor([0, 0, index])
+            operands = Operands(x, state, initial, own, self.lengths, self.resets, noise, record)
             reverse = self.reverse or index % self.network.directions == 1
             y, final = eager.run(unit.programs.replay, unit.programs.replay.spec(), operands, reverse)
             outputs.append(y)
             finals.append(final)
+            if record is not None and record.values is not None:
+                inner += [record.values[0][name] for name, _ in unit.programs.inner]
             if len(outputs) == self.network.directions:
                 x = torch.cat(outputs, -1)
                 outputs.clear()
-        return [x, *[torch.stack([final[name] for final in finals]) for name in self.network.units[0].spec.states]]
+        return [
+            x,
+            *[torch.stack([final[name] for final in finals]) for name in self.network.units[0].spec.states],
+            *inner,
+        ]
 
 
 class _Run(torch.autograd.Function):
@@ -434,12 +496,12 @@ class _Run(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, call: _Call, *leaves: Tensor) -> tuple[Tensor | None, ...]:
-        """The output, then the final states."""
-        y, final, kept = call.forward(call.split(leaves), ctx.needs_input_grad[1:])
+        """The output, then the final states, then states and taps if wanted."""
+        y, final, inner, kept = call.forward(call.split(leaves), ctx.needs_input_grad[1:])
         ctx.call, ctx.settings = call, [entry[:2] for entry in kept]
         ctx.save_for_backward(*leaves, *[tensor for entry in kept for tensor in entry[2:]])
         ctx.set_materialize_grads(False)
-        return y, *final
+        return y, *final, *inner
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:

@@ -23,6 +23,28 @@ def misfit(name: str, tensor: Tensor, shape: Sequence[int], x: Tensor) -> Misfit
     return Misfit(f"{name} must be {said[0]}, as x and the sizes are; got {said[1]}")
 
 
+Inner = dict[str, Tensor]
+
+
+@dataclass(eq=False)
+class Record:
+    """What is wanted of a run beside its results, and what was found, pass by pass.
+
+    Attributes:
+        values: every state after each step and every tap, by name, each (B, T, width); 0 beyond a row's length.
+        gradients: dL/ds_t, the total derivative of the loss by each state after step t, by name, each
+            (B, T, width); found by the backward run.
+    """
+
+    values: list[Inner] | None = None
+    gradients: list[Inner] | None = None
+
+    def one(self, index: int) -> Record:
+        """The same for a single pass."""
+        values = None if self.values is None else [self.values[index]]
+        return Record(values, None if self.gradients is None else [self.gradients[index]])
+
+
 @dataclass(frozen=True, eq=False)
 class Operands:
     """What a cell is run over; B rows, T steps.
@@ -34,6 +56,8 @@ class Operands:
         params: the cell's parameters by name.
         lengths: steps that belong to each row, (B,), from 0 to T; None means all T.
         resets: (B, T), true where a row starts afresh before that step; None means nowhere.
+        noise: what random numbers depend on, as `elman.engine.noise.key` makes it; None: none are drawn.
+        record: what else is wanted of the run, of one pass.
     """
 
     x: Tensor
@@ -42,6 +66,12 @@ class Operands:
     params: Mapping[str, Tensor]
     lengths: Tensor | None = None
     resets: Tensor | None = None
+    noise: Tensor | None = None
+    record: Record | None = None
+
+    def part(self, name: str, row: int, width: int) -> Tensor:
+        """Some numbers of a vector among the parameters."""
+        return self.params[name].narrow(0, row, width)
 
     def check(self, spec: Spec) -> None:
         """Refuses what does not fit: torch's kernels may read past the end of a tensor that is too small.
@@ -83,10 +113,15 @@ class Operands:
 
     @classmethod
     def from_leaves(
-        cls, spec: Spec, leaves: Sequence[Tensor], lengths: Tensor | None, resets: Tensor | None
+        cls,
+        spec: Spec,
+        leaves: Sequence[Tensor],
+        lengths: Tensor | None,
+        resets: Tensor | None,
+        noise: Tensor | None = None,
     ) -> Self:
         """What `leaves` took apart, put together again."""
         names = [*spec.states, *spec.states, *spec.params]
         named, states = list(zip(names, leaves[1:], strict=True)), len(spec.states)
         state, fresh, params = named[:states], named[states : 2 * states], named[2 * states :]
-        return cls(leaves[0], dict(state), dict(fresh), dict(params), lengths, resets)
+        return cls(leaves[0], dict(state), dict(fresh), dict(params), lengths, resets, noise)

@@ -18,7 +18,7 @@ from elman.engine.operands import Operands
 
 _DEFINITIONS: dict[str, tuple[Cell, Spec]] = {}
 _LIBRARY = torch.library.Library("elman", "FRAGMENT")
-_ARGUMENTS = "str key, str backend, bool reverse, Tensor[] leaves, Tensor? lengths, Tensor? resets"
+_ARGUMENTS = "str key, str backend, bool reverse, Tensor[] leaves, Tensor? lengths, Tensor? resets, Tensor? noise"
 
 
 def register(cell: Cell, spec: Spec) -> str:
@@ -30,7 +30,9 @@ def register(cell: Cell, spec: Spec) -> str:
         'elman.cells.gru.GRU() 3 5 bias'
     """
     bias = "bias" if any(block.bias for block in spec.blocks.values()) else "no bias"
-    name = f"{type(cell).__module__}.{cell!r} {spec.inputs} {spec.hidden} {bias}"
+    name = f"{type(cell).__module__}.{cell!r} {spec.inputs} {spec.hidden} {bias}" + " training" * bool(
+        spec.drawn()
+    )
     key, version = name, 1
     while key in _DEFINITIONS and _DEFINITIONS[key][0] != cell:  # a class defined again under the same name
         version += 1
@@ -46,9 +48,10 @@ def _forward(
     leaves: Sequence[Tensor],
     lengths: Tensor | None,
     resets: Tensor | None,
+    noise: Tensor | None,
 ) -> list[Tensor]:
     cell, spec = _DEFINITIONS[key]
-    operands = Operands.from_leaves(spec, leaves, lengths, resets)
+    operands = Operands.from_leaves(spec, leaves, lengths, resets, noise)
     y, final = backends.run(cell, spec, operands, reverse, backend)
     return [y.clone(memory_format=torch.contiguous_format), *(s.clone() for s in final.values())]
 
@@ -60,6 +63,7 @@ def _forward_shapes(
     leaves: Sequence[Tensor],
     lengths: Tensor | None,
     resets: Tensor | None,
+    noise: Tensor | None,
 ) -> list[Tensor]:
     _, spec = _DEFINITIONS[key]
     x = leaves[0]
@@ -75,13 +79,14 @@ def _backward(
     leaves: Sequence[Tensor],
     lengths: Tensor | None,
     resets: Tensor | None,
+    noise: Tensor | None,
 ) -> list[Tensor]:
     cell, spec = _DEFINITIONS[key]
     # Recorded even below a dispatch mode (a profiler's, a counter's), where autograd is switched off.
     recording = torch._C._SetExcludeDispatchKeyGuard(torch._C.DispatchKey.AutogradFunctionality, False)
     with recording, torch.enable_grad():
         again = [leaf.detach().requires_grad_() for leaf in leaves]
-        operands = Operands.from_leaves(spec, again, lengths, resets)
+        operands = Operands.from_leaves(spec, again, lengths, resets, noise)
         y, final = backends.run(cell, spec, operands, reverse, backend)
         results = zip((y, *final.values()), gradients, strict=True)
         outputs = [(o, g) for o, g in results if o.requires_grad]  # without a step, y depends on nothing
@@ -110,11 +115,10 @@ class RunSequence(torch.autograd.Function):
     """The operation with its gradient."""
 
     @staticmethod
-    def forward(
-        key: str, backend: str, reverse: bool, lengths: Tensor | None, resets: Tensor | None, *leaves: Tensor
-    ) -> tuple[Tensor, ...]:
-        """The outputs, then the final states."""
-        return tuple(torch.ops.elman.sequence(key, backend, reverse, list(leaves), lengths, resets))
+    def forward(key: str, backend: str, reverse: bool, *tensors: Any) -> tuple[Tensor, ...]:
+        """The outputs, then the final states; `tensors` are lengths, resets and noise or None, then the leaves."""
+        lengths, resets, noise, *leaves = tensors
+        return tuple(torch.ops.elman.sequence(key, backend, reverse, leaves, lengths, resets, noise))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -125,17 +129,18 @@ class RunSequence(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of the leaves."""
-        lengths, resets, *leaves = ctx.saved_tensors
+        lengths, resets, noise, *leaves = ctx.saved_tensors
         found = torch.ops.elman.sequence_backward(
-            list(gradients), ctx.key, ctx.backend, ctx.reverse, leaves, lengths, resets
+            list(gradients), ctx.key, ctx.backend, ctx.reverse, leaves, lengths, resets, noise
         )
-        return (None, None, None, None, None, *found)
+        return (None, None, None, None, None, None, *found)
 
 
 def run(key: str, backend: str, operands: Operands, reverse: bool = False) -> tuple[Tensor, dict[str, Tensor]]:
     """As `elman.engine.eager.run`, through the registered operation."""
     _, spec = _DEFINITIONS[key]
+    others = operands.lengths, operands.resets, operands.noise
     y, *final = RunSequence.apply(  # type: ignore[no-untyped-call]
-        key, backend, reverse, operands.lengths, operands.resets, *operands.leaves()
+        key, backend, reverse, *others, *operands.leaves()
     )
     return y, dict(zip(spec.states, final, strict=True))

@@ -69,7 +69,7 @@ def minimum_cut(forward: Program, needed: set[int], cost: list[int]) -> list[int
 
 
 def network(forward: Program, needed: set[int], cost: list[int]) -> Flow:
-    """Each node is an edge as wide as its cost. x_t, vectors and constants are always at hand and not in it."""
+    """Each node is an edge as wide as its cost. x_t, vectors, noise and constants are at hand and not in it."""
     flow: Flow = defaultdict(lambda: defaultdict(float))
 
     def edge(a: Place, b: Place, capacity: float) -> None:
@@ -77,7 +77,7 @@ def network(forward: Program, needed: set[int], cost: list[int]) -> Flow:
         flow[b][a] += 0
 
     for i, n in enumerate(forward.nodes):
-        if n.op in ("raw", "vector", "const"):
+        if n.op in ("raw", "vector", "noise", "const"):
             continue
         edge((i, "in"), (i, "out"), cost[i])
         if n.op in ("state", *WHOLE):

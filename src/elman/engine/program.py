@@ -3,7 +3,7 @@
 A leaf node has no arguments and its attribute says which value it is:
 
 - `raw`: x_t; `state`: a state before the step, by name; `vector`: (parameter, first row), the same for every row
-  of the batch; `const`: a number, written by `float.hex`;
+  of the batch; `noise`: random numbers, by name; `const`: a number, written by `float.hex`;
 - in a backward program also `gradient`: what arrives at a state or at `y`; `after`: a state after the step;
   `saved`: a kept value, by its number; `value`: a forward node, before `plan` decides where it comes from.
 
@@ -27,7 +27,7 @@ from elman.cells import Spec
 CONDITIONS = ("lt", "le", "eq")
 REDUCTIONS = ("mean", "sum", "rstd")
 WHOLE = ("product", "product_t", *REDUCTIONS)  # these read all units of an operand; the rest works unit by unit
-LEAVES = ("raw", "state", "vector", "const", "gradient", "after", "saved", "value")
+LEAVES = ("raw", "state", "vector", "const", "noise", "gradient", "after", "saved", "value")
 
 # What each pointwise operation means. A condition is 1 or 0 in the number format of what was compared.
 MEANING: Mapping[str, Callable[..., Tensor]] = {

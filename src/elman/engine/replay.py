@@ -102,8 +102,8 @@ class Replay(Cell):
         taken: dict[tuple[str, int], Gates] = {}
 
         def leaf(n: Node) -> Any:
-            if n.op == "raw":
-                return x.raw
+            if n.op in ("raw", "noise"):
+                return x.raw if n.op == "raw" else x[n.attr]
             return states[n.attr] if n.op == "state" else weights[n.parameter].narrow(0, n.row, n.width)
 
         def multiply(n: Node, v: Tensor) -> Any:
@@ -116,7 +116,8 @@ class Replay(Cell):
 
         values = evaluate(self.program.nodes, leaf, multiply)
         outputs = {key[-1]: values[i] for key, i in self.program.outputs.items()}
-        return Step(**{name: outputs[name] for name in self.program.spec.states}, y=outputs["y"])
+        states, y = {name: outputs.pop(name) for name in self.program.spec.states}, outputs.pop("y")
+        return Step(**states, y=y, **outputs)
 
     def used(self, block: str) -> tuple[str, ...]:
         """The gates of a block that the program reads."""

@@ -32,10 +32,12 @@ def kernel(cell: Cell) -> Kernel | None:
     return functions.get(type(cell))
 
 
-def refusal(cell: Cell, x: Tensor, resets: Tensor | None) -> str | None:
+def refusal(cell: Cell, x: Tensor, resets: Tensor | None, recorded: bool = False) -> str | None:
     """Why these kernels cannot run this, or None when they can."""
     if kernel(cell) is None:
         return f"torch has no kernel for {type(cell).__name__}"
+    if recorded:
+        return "torch's kernels keep their inner states to themselves"
     if resets is not None:
         return "torch's kernels know no resets inside a sequence"
     if torch.autograd.forward_ad._current_level >= 0:

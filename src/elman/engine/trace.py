@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from elman.cells import Block, Cell, Inputs, Product, Spec, State, Step, contract
-from elman.cells.contract import bind_weights
+from elman.cells.contract import bias_by_gate, bind_weights
 from elman.engine.fold import fold_sums, hoist
 from elman.engine.program import CONDITIONS, MEANING, Operand, Program, Tape, Value, prune
 
@@ -244,7 +244,7 @@ def trace(cell: Cell, spec: Spec) -> Program:
 def arguments(tape: Tape, spec: Spec) -> tuple[Inputs, State, Any]:
     """The three arguments of a step, as symbols."""
 
-    def multiply(block: Block, gates: tuple[str, ...], operand: Any) -> dict[str, Any]:
+    def multiply(block: Block, gates: tuple[str, ...], operand: Any) -> Mapping[str, Any]:
         v = tape.lift(operand)
         if v.node.width != block.columns:
             raise Untraceable(f"{block.weight} takes rows of width {block.columns}, not {v.node.width}")
@@ -262,11 +262,15 @@ def arguments(tape: Tape, spec: Spec) -> tuple[Inputs, State, Any]:
 
     raw = tape.node("raw", width=spec.inputs, rows=True)
     states = {name: tape.node("state", attr=name, width=width, rows=True) for name, width in spec.states.items()}
-    weights = bind_weights(spec, {name: vector(name, 0, width) for name, width in spec.vectors.items()}, multiply)
-    if "ih" not in spec.blocks:
-        return Inputs(raw=raw), State(**states), weights
-    ih = Product(spec.blocks["ih"], multiply)
-    return Inputs(raw=raw, ih=ih, **dict(ih(raw).items())), State(**states), weights
+    noise = {
+        name: tape.node("noise", attr=name, width=n.width, rows=True) if n.known is None else tape.const(n.known)
+        for name, n in spec.noise.items()
+    }
+    vectors = {name: vector(name, 0, width) for name, width in spec.vectors.items()}
+    weights = bind_weights(spec, vectors, multiply, vector)
+    block = spec.blocks.get("ih")
+    ih = {} if block is None else {"ih": Product(block, multiply, bias_by_gate(block, vector))}
+    return Inputs(raw=raw, **ih, **noise), State(**states), weights
 
 
 def results(tape: Tape, cell: Cell, spec: Spec, step: Step) -> dict[tuple[Any, ...], int]:

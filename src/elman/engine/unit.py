@@ -14,6 +14,7 @@ from torch import Tensor
 
 from elman.cells import Cell, Spec
 from elman.engine.compiled import Programs, Untraceable, programs
+from elman.engine.differentiate import Wanted
 from elman.engine.extension import native, why_not
 
 KINDS = (Tensor, torch.nn.Parameter)
@@ -50,7 +51,7 @@ class Compiled:
     spec: Spec
     core: ModuleType
     alone: Any = None  # what runs it as a network of one pass
-    training: dict[tuple[bool, bool, bool], tuple[Programs, Any, Any]] = field(default_factory=dict)
+    training: dict[tuple[bool, Wanted], tuple[Programs, Any, Any]] = field(default_factory=dict)
 
     @cached_property
     def programs(self) -> Programs:
@@ -69,11 +70,17 @@ class Compiled:
         """The forward program that keeps nothing."""
         return self.core.Program(self.programs.inference)
 
-    def differentiated(self, y_given: bool, want_x: bool, want_params: bool) -> tuple[Programs, Any, Any]:
+    @cached_property
+    def inner(self) -> tuple[Programs, Any]:
+        """The same that gives out every state and tap."""
+        texts = programs(self.cell, self.spec, wanted=Wanted(inner=True))
+        return texts, self.core.Program(texts.inference)
+
+    def differentiated(self, y_given: bool, wanted: Wanted) -> tuple[Programs, Any, Any]:
         """The forward program that keeps what is needed for these gradients, and the backward program."""
-        key = y_given, want_x, want_params
+        key = y_given, wanted
         if key not in self.training:
-            texts = programs(self.cell, self.spec, y_given=y_given, want_x=want_x, want_params=want_params)
+            texts = programs(self.cell, self.spec, y_given=y_given, wanted=wanted)
             self.training[key] = texts, self.core.Program(texts.forward), self.core.Program(texts.backward)
         return self.training[key]
 

@@ -94,7 +94,7 @@ def chosen(module: nn.RNNBase, x: Tensor, others: Sequence[Tensor] = ()) -> Choi
         named = asked == "torch"
         return Choice("torch", "asked for by name" if named else "under autocast the formats are torch's")
     stack = _stack_of(module)
-    choice = choose(stack.cell, stack.specs[0], x, asked=asked, others=others)
+    choice = choose(stack.cell, stack.resting[0], x, asked=asked, others=others)
     return choice if asked != "auto" or choice.backend != "eager" else _KERNEL
 
 

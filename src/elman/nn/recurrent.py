@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -11,9 +12,19 @@ from torch import Tensor, nn
 
 from elman import cells
 from elman.cells import Cell
-from elman.engine import NAMES, Choice, LiveNetwork, choose, pack_weights, run_network, single_step
+from elman.engine import (
+    NAMES,
+    Choice,
+    LiveNetwork,
+    Record,
+    choose,
+    noise_key,
+    pack_weights,
+    run_network,
+    single_step,
+)
 from elman.nn.pooling import last_step
-from elman.nn.stack import Stack, Variation, run
+from elman.nn.stack import Stack, Variation, prepared, run
 
 States = Sequence[Tensor] | Mapping[str, Tensor] | Tensor
 
@@ -28,6 +39,32 @@ class Streaming(NamedTuple):
 
     run: Callable[[Tensor, Any], tuple[Tensor, Any]]
     settle: Callable[[Tensor, Any], LiveNetwork | None]
+
+
+class StateGradients(Mapping[str, Tensor]):
+    """dL/ds_t of every state by its name and the suffix of its parameters; `backward` fills it."""
+
+    def __init__(self, suffixes: Sequence[str]) -> None:
+        self._suffixes = suffixes
+        self._found: list[dict[str, Tensor]] = []
+
+    def begin(self) -> list[dict[str, Tensor]]:
+        """Room for another run's, pass by pass."""
+        self._found = [{} for _ in self._suffixes]
+        return self._found
+
+    def _all(self) -> dict[str, Tensor]:
+        both = zip(self._suffixes, self._found, strict=False)
+        return {name + suffix: value for suffix, found in both for name, value in found.items()}
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._all()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._all())
+
+    def __len__(self) -> int:
+        return len(self._all())
 
 
 class Recurrent(nn.Module):
@@ -71,6 +108,8 @@ class Recurrent(nn.Module):
         >>> y.shape, state.c.shape
         (torch.Size([2, 7, 10]), torch.Size([2, 2, 5]))
     """
+
+    _watching: StateGradients | None = None  # of `state_gradients`
 
     def __init__(  # noqa: PLR0913 - the sizes and options of a layer
         self,
@@ -158,9 +197,28 @@ class Recurrent(nn.Module):
         *,
         lengths: Tensor | None = None,
         resets: Tensor | None = None,
-    ) -> tuple[Tensor, Any]:
-        """Outputs and the states after each row's last step; see the class for shapes."""
-        if lengths is None and resets is None and not torch.is_grad_enabled():
+        noise: tuple[int, int] | None = None,
+        return_all: bool = False,
+    ) -> Any:
+        """Outputs and the states after each row's last step; see the class for shapes.
+
+        Args:
+            x: inputs.
+            state: before the first step; None: fresh ones.
+            lengths: steps that belong to each row.
+            resets: where a row starts afresh.
+            noise: for a cell with random numbers, the seed that they depend on and the number of the first step:
+                the same pair gives the same numbers on every backend, and a sequence in pieces those of the whole.
+                None: while training a seed from torch's generator, in evaluation no random numbers.
+            return_all: whether every state and gate is returned too.
+
+        Returns:
+            y and the state; with `return_all` also a dictionary of every state and every inner value that the
+            cell names, by that name and the suffix of its parameters (`"c_l0"`, `"i_l0_reverse"`), each
+            (B, T, width), from the same run; 0 beyond a row's length. They can be differentiated.
+        """
+        drawn = self._noise(noise)
+        if lengths is None and resets is None and not (torch.is_grad_enabled() or return_all) and drawn is None:
             found = self._single(x, state)
             if found is not None:
                 return found
@@ -176,11 +234,61 @@ class Recurrent(nn.Module):
             fresh = {state: getattr(self, name) for state, name in self.trainable_states.items()}
         given = None if state is None else self._named(state, x.shape[0])
         wanted = self.outputs == "all" or x.shape[1] == 0
-        variation = Variation(lengths, resets, fresh, self.training, self.backend, y_wanted=wanted)
+        record = self._record(return_all)
+        variation = Variation(
+            lengths, resets, fresh, self.training, self.backend, y_wanted=wanted, noise=drawn, record=record
+        )
         y, final = run(self.stack, self._weights(), x, given, variation)
         if self.outputs == "last":
             y = self._last(final, lengths) if y is None else last_step(y, lengths, self.stack.specs[0].output)
-        return y, self.state_type(*final)
+        if record is None or record.values is None:
+            return y, self.state_type(*final)
+        return y, self.state_type(*final), self._by_name(record.values)
+
+    @contextmanager
+    def state_gradients(self) -> Iterator[StateGradients]:
+        """Records, in the runs of this layer within it, the gradients of the loss by every state.
+
+        Yields:
+            A mapping that `backward` fills: dL/ds_t, the total derivative by each state after step t, under the
+            state's name and the suffix of its parameters (`"h_l0"`), (B, T, width); of the last run.
+
+        Raises:
+            RuntimeError: `backward` is asked for derivatives of derivatives.
+
+        Example:
+            >>> layer = Recurrent("lstm", 3, 5)
+            >>> with layer.state_gradients() as found:
+            ...     layer(torch.randn(2, 7, 3))[0].sum().backward()
+            >>> found["c_l0"].shape
+            torch.Size([2, 7, 5])
+        """
+        self._watching = StateGradients(tuple(suffix for _, _, suffix in self.stack.passes()))
+        try:
+            yield self._watching
+        finally:
+            self._watching = None
+
+    def _record(self, values: bool) -> Record | None:
+        if not values and self._watching is None:
+            return None
+        if torch.compiler.is_compiling():
+            raise ValueError("inner states and their gradients cannot be had from a compiled layer")
+        passes = self.stack.num_layers * self.stack.directions
+        return Record(
+            values=[{} for _ in range(passes)] if values else None,
+            gradients=None if self._watching is None else self._watching.begin(),
+        )
+
+    def _by_name(self, values: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+        both = zip(self.stack.passes(), values, strict=True)
+        return {name + suffix: value for (_, _, suffix), found in both for name, value in found.items()}
+
+    def _noise(self, given: tuple[int, int] | None) -> Tensor | None:
+        """What the cell's random numbers of a call depend on; None: they are at rest."""
+        if given is not None:
+            return noise_key(*given)
+        return noise_key() if self.training and self.stack.random else None
 
     def _single(self, x: Tensor, state: States | None) -> tuple[Tensor, Any] | None:
         """One step of one pass, with as little around it as can be; None for everything else."""
@@ -240,12 +348,13 @@ class Recurrent(nn.Module):
 
     def streaming(self) -> Streaming:
         """What a `Stream` runs; the parameters are read once."""
-        weights = [weight.detach() for weight in self._weights()]
+        stored = [weight.detach() for weight in self._weights()]
+        weights = [w.detach() for w in prepared(self.stack, stored, None)] if self.cell.prepares else stored
         names, state_type, network = tuple(self.stack.specs[0].states), self.state_type, self.stack.network
         packed: list[Any] = []
 
         def natively(x: Tensor, state: Any) -> bool:
-            chosen = choose(self.cell, self.stack.specs[0], x, None, self.backend, (*weights, *state))
+            chosen = choose(self.cell, self.stack.resting[0], x, None, self.backend, (*weights, *state))
             if chosen.backend == "native" and not packed:
                 packed.extend(pack_weights(network, weights))
             return chosen.backend == "native"
@@ -255,7 +364,7 @@ class Recurrent(nn.Module):
                 y, final = run_network(network, x, weights, state, None, packed=packed)
                 return y, state_type(*final)  # type: ignore[return-value]
             found, final = run(
-                self.stack, weights, x, dict(zip(names, state, strict=True)), Variation(backend=self.backend)
+                self.stack, stored, x, dict(zip(names, state, strict=True)), Variation(backend=self.backend)
             )
             return found, state_type(*final)
 
@@ -269,7 +378,7 @@ class Recurrent(nn.Module):
         return [
             (
                 f"layer {layer}" + (" reversed" if direction else ""),
-                choose(self.cell, self.stack.specs[layer], x, resets, self.backend),
+                choose(self.cell, self.stack.resting[layer], x, resets, self.backend),
             )
             for layer, direction, _ in self.stack.passes()
         ]

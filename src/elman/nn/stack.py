@@ -15,8 +15,11 @@ from elman.cells import Cell, Spec
 from elman.engine import (
     Network,
     Operands,
+    Record,
     choose,
     compile_cell,
+    of_pass,
+    parameter_noise,
     register,
     run_chosen,
     run_network,
@@ -40,11 +43,13 @@ class Stack:
     bidirectional: bool = False
     bias: bool = True
     dropout: float = 0.0
-    keys: tuple[str, ...] = field(init=False, compare=False, repr=False)
+    keys: Mapping[bool, tuple[str, ...]] = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         _ = self.names  # made now: a graph that is being compiled cannot make it
-        object.__setattr__(self, "keys", tuple(register(self.cell, spec) for spec in self.specs))
+        both = {True: self.specs, False: self.resting}  # by whether noise is drawn
+        keys = {drawn: tuple(register(self.cell, spec) for spec in specs) for drawn, specs in both.items()}
+        object.__setattr__(self, "keys", keys)
 
     @property
     def directions(self) -> int:
@@ -57,6 +62,17 @@ class Stack:
         first = self.cell.spec(self.input_size, self.hidden_size, self.bias)
         inner = self.cell.spec(first.output * self.directions, self.hidden_size, self.bias)
         return (first, *[inner] * (self.num_layers - 1))
+
+    @cached_property
+    def resting(self) -> tuple[Spec, ...]:
+        """The same in evaluation; the very same where a cell declares no noise."""
+        resting = {id(spec): spec.resting() for spec in self.specs}
+        return tuple(resting[id(spec)] for spec in self.specs)
+
+    @property
+    def random(self) -> bool:
+        """Whether training differs from evaluation by what is drawn."""
+        return self.cell.prepares or self.resting[0] is not self.specs[0]
 
     @property
     def output_size(self) -> int:
@@ -76,14 +92,24 @@ class Stack:
 
     @cached_property
     def network(self) -> Network:
-        """What the native engine runs; asked for where it can."""
-        units = tuple(compile_cell(self.cell, self.specs[layer]) for layer, _, _ in self.passes())
+        """What the native engine runs in evaluation; asked for where it can."""
+        return self._network(self.resting)
+
+    @cached_property
+    def training_network(self) -> Network:
+        """The same with noise."""
+        return self.network if self.resting[0] is self.specs[0] else self._network(self.specs)
+
+    def _network(self, specs: tuple[Spec, ...]) -> Network:
+        units = tuple(compile_cell(self.cell, specs[layer]) for layer, _, _ in self.passes())
         return Network(units, self.directions)
 
     @cached_property
     def single(self) -> Network | None:
         """The network, where it is one pass forwards and the native engine runs it."""
-        if self.num_layers > 1 or self.bidirectional or absent() or untraceable(self.cell, self.specs[0]):
+        if self.num_layers > 1 or self.bidirectional or self.cell.prepares:
+            return None
+        if absent() or untraceable(self.cell, self.resting[0]):
             return None
         return self.network
 
@@ -104,6 +130,8 @@ class Variation(NamedTuple):
     """How one call differs from a plain one: lengths (B,), resets (B, T), fresh states, dropout, the backend.
 
     `packed`: the rows are those of a packed sequence, longest first; dropout then draws for their steps alone.
+    `noise`: what random numbers depend on, as `elman.engine.noise_key` makes it; None: they are at rest.
+    `record`: what else is wanted of the run.
     """
 
     lengths: Tensor | None = None
@@ -113,6 +141,8 @@ class Variation(NamedTuple):
     backend: str = "auto"
     packed: bool = False
     y_wanted: bool = True
+    noise: Tensor | None = None
+    record: Record | None = None
 
 
 def run(
@@ -141,11 +171,15 @@ def run(
             low = variation._replace(fresh=fresh)
             given = None if state is None else _lowered(state, dtype)
             return run(stack, [_lower(p, dtype) for p in params], _lower(x, dtype), given, low)
+    if stack.cell.prepares:
+        params = prepared(stack, params, variation.noise)
     if not torch.compiler.is_compiling():
+        specs = stack.resting if variation.noise is None else stack.specs
         others = params
         if state or variation.fresh:
             others = (*params, *(state or {}).values(), *(variation.fresh or {}).values())
-        choice = choose(stack.cell, stack.specs[0], x, variation.resets, variation.backend, others)
+        recorded = variation.record is not None
+        choice = choose(stack.cell, specs[0], x, variation.resets, variation.backend, others, recorded)
         if choice.backend == "native":
             return run_natively(stack, params, x, state, variation)
     return _run_by_pass(stack, params, x, state, variation)
@@ -166,7 +200,16 @@ def run_natively(
     elif fresh is not None:
         states = [f[:, None].expand(-1, x.shape[0], -1) for f in fresh]
     return run_network(
-        stack.network, x, params, states, fresh, variation.lengths, variation.resets, y_wanted=variation.y_wanted
+        stack.network if variation.noise is None else stack.training_network,
+        x,
+        params,
+        states,
+        fresh,
+        variation.lengths,
+        variation.resets,
+        y_wanted=variation.y_wanted,
+        noise=variation.noise,
+        record=variation.record,
     )
 
 
@@ -178,7 +221,8 @@ def _run_by_pass(
     finals: dict[str, list[Tensor]] = {name: [] for name in stack.specs[0].states}
     outputs: list[Tensor] = []
     for layer, direction, suffix in stack.passes():
-        spec, index = stack.specs[layer], layer * stack.directions + direction
+        index = layer * stack.directions + direction
+        spec = (stack.resting if variation.noise is None else stack.specs)[layer]
         fresh = fresh_states(spec, variation.fresh, index, x)
         operands = Operands(
             x=x,
@@ -190,9 +234,13 @@ def _run_by_pass(
             params={name: named[name + suffix] for name in spec.params},
             lengths=variation.lengths,
             resets=variation.resets,
+            noise=None if variation.noise is None else of_pass(variation.noise, index),
+            record=None if variation.record is None else variation.record.one(index),
         )
         if torch.compiler.is_compiling():
-            y, final = run_operation(stack.keys[layer], variation.backend, operands, direction == 1)
+            y, final = run_operation(
+                stack.keys[variation.noise is not None][layer], variation.backend, operands, direction == 1
+            )
         else:
             y, final = run_chosen(stack.cell, spec, operands, direction == 1, variation.backend)
         outputs.append(y)
@@ -204,6 +252,17 @@ def _run_by_pass(
             if stack.dropout and layer < stack.num_layers - 1:
                 x = _thinned(x, stack.dropout, variation) if variation.training else x
     return x, tuple(torch.stack(values) for values in finals.values())
+
+
+def prepared(stack: Stack, params: Sequence[Tensor], noise: Tensor | None) -> list[Tensor]:
+    """The parameters as the cell's steps read them, pass by pass; random ones where there is noise."""
+    found: list[Tensor] = []
+    rest = iter(params)
+    for index, (layer, _, _) in enumerate(stack.passes()):
+        own = {name: next(rest) for name in stack.specs[layer].params}
+        draw = None if noise is None else parameter_noise(of_pass(noise, index), next(iter(own.values())))
+        found += stack.cell.prepare(own, draw).values()
+    return found
 
 
 def _side_by_side(outputs: list[Tensor]) -> Tensor:
