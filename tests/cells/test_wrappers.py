@@ -123,7 +123,7 @@ def test_recurrent_dropout_drops_the_same_units_of_the_operand_at_every_step():
     reached = torch.atanh(y[:, 1]) - x[:, 1] @ p["weight_ih"].T - p["bias_ih"] - p["bias_hh"]
     operand = torch.linalg.solve(p["weight_hh"], reached.T).T  # the dropped h
     share = (operand / y[:, 0]).detach()
-    assert_equal(share.round(), 2.0 * (share > 1))
+    assert_equal(share.round(), 2.0 * (share > 1).double())
     assert 0.3 < (share.round() == 0).double().mean() < 0.7
 
 

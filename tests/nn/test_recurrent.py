@@ -168,11 +168,11 @@ def test_compiles_without_unrolling_time_and_with_its_gradients(backend: str) ->
 
 def test_the_registered_operation_passes_opcheck() -> None:
     layer = Recurrent("gru", 2, 3, dtype=torch.float64)
-    spec, key = layer.stack.specs[0], layer.stack.keys[0]
+    spec, key = layer.stack.specs[0], layer.stack.keys[False][0]
     leaves = [torch.randn(2, 4, 2, dtype=torch.float64), torch.zeros(2, 3, dtype=torch.float64)]
     leaves += [torch.zeros(3, dtype=torch.float64), *(p.detach() for p in layer.parameters())]
     assert len(leaves) == 3 + len(spec.params)
-    arguments = (key, "eager", False, leaves, torch.tensor([4, 2]), None)
+    arguments = (key, "eager", False, leaves, torch.tensor([4, 2]), None, None)
     tests = ("test_schema", "test_faketensor")
     torch.library.opcheck(torch.ops.elman.sequence.default, arguments, test_utils=tests)
     gradients = [torch.randn(2, 4, 3, dtype=torch.float64), torch.randn(2, 3, dtype=torch.float64)]
@@ -222,7 +222,7 @@ def test_the_operations_gradients_survive_a_dispatch_mode() -> None:
     layer = Recurrent("gru", 2, 3)
     leaves = [torch.randn(2, 4, 2), torch.zeros(2, 3), torch.zeros(3), *(p.detach() for p in layer.parameters())]
     gradients = [torch.ones(2, 4, 3), torch.ones(2, 3)]
-    arguments = (gradients, layer.stack.keys[0], "eager", False, leaves, None, None)
+    arguments = (gradients, layer.stack.keys[False][0], "eager", False, leaves, None, None, None)
     wanted = torch.ops.elman.sequence_backward(*arguments)
 
     class Watching(TorchDispatchMode):  # as a profiler or a counter of operations does

@@ -66,9 +66,10 @@ class Inputs(Gates):
 
     def __getattr__(self, name: str) -> Value:
         own = self.__dict__
-        if "ih" in own and name in own["ih"].gates:
+        gates = own["ih"].gates if "ih" in own else ()
+        if name in gates:
             return own["ih"](own["raw"])[name]
-        return super().__getattr__(name)
+        raise AttributeError(f"Inputs has no {name!r}; there are {sorted([*own, *gates])}")
 
 
 class Product:
