@@ -114,6 +114,23 @@ void pack(const Program& program, bool wide, const nb::tuple& numbers, uintptr_t
   (wide ? pack_weights<double> : pack_weights<float>)(program, in, reinterpret_cast<void*>(to));
 }
 
+void draw(bool wide, const std::pair<double, double>& hit_and_miss, uint32_t threshold, const nb::tuple& numbers) {
+  const Noise noise{true, threshold, hit_and_miss.first, hit_and_miss.second};
+  Numbers n(numbers);
+  const int number = static_cast<int>(n.number());
+  const auto* key = static_cast<const int64_t*>(n.address());
+  const int64_t rows = n.number();
+  const int width = static_cast<int>(n.number());
+  void* to = n.address();
+  n.end();
+  const nb::gil_scoped_release release;
+  if (wide) {
+    draw_rows(noise, number, key, rows, width, static_cast<double*>(to));
+  } else {
+    draw_rows(noise, number, key, rows, width, static_cast<float*>(to));
+  }
+}
+
 // One step of some rows, again and again; it keeps the program and nothing else alive.
 class LiveSteps {
  public:
@@ -188,6 +205,7 @@ NB_MODULE(_native, m) {
   m.def("backward", &backward, "backward(forward, backward, double, numbers, ...)");
   m.def("packed_numbers", &packed_numbers, "packed_numbers(program): how many numbers its packed weights are.");
   m.def("pack", &pack, "pack(program, double, numbers of the inputs, address): packs the weights into memory of the caller.");
+  m.def("draw", &draw, "draw(double, (hit, miss), threshold, (noise, address of the key, rows, width, address)): rows of a noise.");
   m.def("plan", &plan,
         "plan(forward, rows, steps, inputs, separate, item_bytes, budget_bytes) -> (numbers of the reserve, steps of a segment or 0)");
   m.def("instruction_sets", &instruction_sets, "Compiled in and supported by this processor, best first.");

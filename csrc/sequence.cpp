@@ -15,6 +15,12 @@ namespace {
 
 constexpr int kBlockRows = 24;  // a block: rows of one tile that a pass works on at a time
 
+// Of noise `number` in the pass that is `pass` after the key's.
+Chance chance_of(const int64_t* key, int64_t pass, int number) {
+  return {.row = 0, .time = 0, .stream = static_cast<uint32_t>(((key[2] + pass) << 8) + number),
+          .key = {static_cast<uint32_t>(key[0]), static_cast<uint32_t>(key[0] >> 32)}};
+}
+
 struct Span {  // rows of a step: first, first + step, ...
   int64_t first, count;
   int step;
@@ -600,12 +606,10 @@ class Run {
   // The same of a noise.
   void draw(int index, const Part& part, const Span& rows, int64_t p, T* to, int64_t stride) {
     const Noise& noise = call_.forward.noises[index];
-    const int64_t *key = call_.in.noise, seed = key[0], first = key[1], pass = key[2] + call_.in.pass;
-    Chance chance{.row = 0, .time = 0, .stream = static_cast<uint32_t>((pass << 8) + index),
-                  .key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)}};
+    Chance chance = chance_of(call_.in.noise, call_.in.pass, index);
     for (int64_t i = 0, row = rows.first; i < rows.count; ++i, row += rows.step, to += stride) {
       chance.row = static_cast<uint32_t>(rows_.source(row));
-      if (!noise.once) chance.time = static_cast<uint32_t>(first + rows_.time(row, p));
+      if (!noise.once) chance.time = static_cast<uint32_t>(call_.in.noise[1] + rows_.time(row, p));
       k_.draw(chance, part.tile, part.first, part.count, noise, to);
     }
   }
@@ -849,10 +853,24 @@ void pack_weights(const Program& program, const Inputs& in, void* to) {
 }
 
 template <class T>
+void draw_rows(const Noise& noise, int number, const int64_t* key, int64_t rows, int width, T* to) {
+  Chance chance = chance_of(key, 0, number);
+  alignas(64) T made[kTile];
+  for (int64_t row = 0; row < rows; ++row)
+    for (int t = 0; t < tiles(width); ++t) {
+      chance.row = static_cast<uint32_t>(row);
+      kernels<T>().draw(chance, t, 0, tile_width(width, t), noise, made);
+      std::copy_n(made, used(width, t), to + row * width + t * kTile);
+    }
+}
+
+template <class T>
 std::unique_ptr<Live> make_live(const ForwardRun& run, int threads) {
   return std::make_unique<LiveRun<T>>(run.program, run.in, run.out, threads);
 }
 
+template void draw_rows<float>(const Noise&, int, const int64_t*, int64_t, int, float*);
+template void draw_rows<double>(const Noise&, int, const int64_t*, int64_t, int, double*);
 template std::unique_ptr<Live> make_live<float>(const ForwardRun&, int);
 template std::unique_ptr<Live> make_live<double>(const ForwardRun&, int);
 template void run_forward<float>(const std::vector<ForwardRun>&, int);

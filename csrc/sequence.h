@@ -95,6 +95,10 @@ int64_t packed_numbers(const Program& program);
 template <class T>
 void pack_weights(const Program& program, const Inputs& in, void* to);
 
+// Rows of a noise of some width as a step at time 0 draws them, [rows][width]; key: as Inputs::noise, with the pass in it.
+template <class T>
+void draw_rows(const Noise& noise, int number, const int64_t* key, int64_t rows, int width, T* to);
+
 // The kernels' instruction set on this processor; `set_instructions` takes one of `instruction_sets()`.
 std::vector<std::string> instruction_sets();
 std::string instructions();

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 import torch
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from backends import NATIVE
 from elman.cells import Cell, Inputs, Noise, Spec, State, Step, Weights
-from elman.engine import noise_key
+from elman.engine import noise_key, parameter_noise
 from elman.engine.native import set_memory_budget
 from elman.engine.noise import draw, philox
 from elman.nn import Recurrent
@@ -140,3 +140,15 @@ def test_what_is_certain_is_not_drawn(p, value):
 def test_a_probability_is_one():
     with pytest.raises(ValueError, match=r"from 0 to 1, got 1\.5"):
         Noise(3, 1.5, 0.0, 1.0, 0.0)
+
+
+@pytest.mark.native
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["fp32", "fp64"])
+def test_the_core_draws_for_parameters_what_the_definition_draws(dtype):
+    for width in (1, 17, 64, 70):
+        noise, key = Noise(width, 0.3, hit=0.0, miss=1 / 0.7, rest=1.0), noise_key(SEED)
+        found = parameter_noise(key, torch.zeros((), dtype=dtype))
+        first, second = found(noise, 9), found(noise, 9)
+        whole = replace(noise, per="sequence")
+        assert torch.equal(first, draw(whole, 128, key, 9, 1, first)[0]) and first.dtype is dtype
+        assert torch.equal(second, draw(whole, 129, key, 9, 1, first)[0])

@@ -8,10 +8,11 @@ from elman.engine.live import LiveNetwork, single_step
 from elman.engine.native import Misfit, Network, pack_weights, run_network
 from elman.engine.native import compiled as compile_cell
 from elman.engine.noise import key as noise_key
-from elman.engine.noise import of_pass, parameter_noise
+from elman.engine.noise import of_pass
 from elman.engine.operands import Operands, Record
 from elman.engine.operation import register
 from elman.engine.operation import run as run_operation
+from elman.engine.parameter_noise import parameter_noise
 
 __all__ = [
     "NAMES", "RUNS", "Choice", "LiveNetwork", "Misfit", "Network", "Operands", "Record", "choose",

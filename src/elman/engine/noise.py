@@ -9,21 +9,16 @@ Source: J. Salmon, M. Moraes, R. Dror and D. Shaw, Parallel random numbers: as e
 
 from __future__ import annotations
 
-import itertools
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from elman.cells import Noise, Spec
-from elman.cells.contract import Draw
 
 MULTIPLIERS = 0xD2511F53, 0xCD9E8D57
 WEYL = 0x9E3779B9, 0xBB67AE85
 ROUNDS = 7
 LOW = 0xFFFFFFFF
 TILE, LANES = 64, 16  # word k of the four of lane l belongs to unit 16 k + l of a tile of 64
-PREPARED = 128  # noises of a pass are numbered from 0 in its step, from here on where parameters are prepared
 
 
 def key(seed: int | None = None, first_step: int = 0) -> Tensor:
@@ -41,16 +36,6 @@ def key(seed: int | None = None, first_step: int = 0) -> Tensor:
 def of_pass(key: Tensor, index: int) -> Tensor:
     """The key of one pass of a call."""
     return key + torch.tensor([0, 0, index]) if index else key
-
-
-def parameter_noise(key: Tensor, like: Tensor) -> Draw:
-    """What a cell draws from while its parameters are prepared: each call gives another (rows, width)."""
-    numbers = itertools.count(PREPARED)
-
-    def draw_rows(noise: Noise, rows: int) -> Tensor:
-        return draw(replace(noise, per="sequence"), next(numbers), key, rows, 1, like)[0]
-
-    return draw_rows
 
 
 def threshold(noise: Noise) -> int:
