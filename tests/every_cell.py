@@ -14,6 +14,7 @@ from elman.cells import (
     Zoneout,
 )
 from elman.cells.lstm import ProjectedLSTM
+from elman.cells.slstm import SLSTM
 
 _WITH_OPTIONS = {"projectedlstm": ProjectedLSTM(size=2)}
 EVERY_CELL = {name: _WITH_OPTIONS.get(name) or cells.get(name) for name in cells.registered()}
@@ -34,6 +35,8 @@ def _wrapped() -> dict[str, Cell]:
         "clip": Clip(rnn, limit=0.3),
         "all of them": Residual(Zoneout(LayerNorm(inner), p=0.2)),
         "around others": Residual(Clip(Zoneout(LayerNorm(EVERY_CELL["slstm"]), p=0.3), limit=0.9)),
+        "heads": SLSTM(heads=5),
+        "of one with derived vectors": Zoneout(EVERY_CELL["rglru"], p=0.2),
         "of one without products": Zoneout(EVERY_CELL["mingru"], p=0.4),
     }
 

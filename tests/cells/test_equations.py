@@ -269,3 +269,38 @@ def test_the_last_output_is_that_of_the_last_step(cell: str) -> None:
     (y, _), (found, _) = layer(x, lengths=lengths), last(x, lengths=lengths)
     forward = y[torch.arange(3), lengths - 1, :4]
     assert_equal(found, torch.cat([forward, y[:, 0, 4:]], -1))
+
+
+def test_heads_are_networks_side_by_side() -> None:
+    torch.manual_seed(0)
+    layer, x = Recurrent(SLSTM(heads=3), 4, 6, dtype=torch.float64), torch.randn(2, 5, 4, dtype=torch.float64)
+    assert layer.weight_hh_l0.shape == (24, 2)
+    y, _ = layer(x)
+    for head in range(3):
+        alone = Recurrent(SLSTM(), 4, 2, dtype=torch.float64)
+        mine = slice(2 * head, 2 * head + 2)
+        alone.load_state_dict(
+            {name: p.unflatten(0, (4, 6))[:, mine].flatten(0, 1) for name, p in layer.state_dict().items()}
+        )
+        assert_equal(alone(x)[0], y[..., mine])
+    with pytest.raises(ValueError, match="7 units cannot be shared out to 3 heads"):
+        Recurrent(SLSTM(heads=3), 4, 7)
+
+
+def test_blocks_are_networks_side_by_side() -> None:
+    torch.manual_seed(0)
+    layer, x = Recurrent(RGLRU(blocks=2), 6, 6, dtype=torch.float64), torch.randn(2, 5, 6, dtype=torch.float64)
+    y, _ = layer(x)
+    for block in range(2):
+        alone, mine = Recurrent(RGLRU(), 3, 3, dtype=torch.float64), slice(3 * block, 3 * block + 3)
+        stored = layer.state_dict()
+        alone.load_state_dict(
+            {
+                "decay_l0": stored["decay_l0"][mine],
+                **{
+                    name: stored[name].unflatten(0, (2, 6))[:, mine].flatten(0, 1)
+                    for name in ("weight_ih_l0", "bias_ih_l0")
+                },
+            }
+        )
+        assert_equal(alone(x[..., mine])[0], y[..., mine])

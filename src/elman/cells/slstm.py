@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from torch import exp, maximum, sigmoid, tanh
+from torch import Tensor, exp, maximum, sigmoid, tanh
 from torch.nn.functional import logsigmoid
 
-from elman.cells.contract import Cell, Inputs, State, Step, Weights
+from elman.cells.contract import Cell, Draw, Inputs, State, Step, Weights
+from elman.cells.spec import Param, Spec, on_diagonal
 
 EMPTY = -1e4  # the logarithm of nothing: exp of it is 0 in every number format, and half precision can hold it
 
 
 @dataclass(frozen=True)
 class SLSTM(Cell):
-    """The sLSTM of xLSTM: exponential gates, and a normaliser that counts what was let in; one head.
+    """The sLSTM of xLSTM: exponential gates, and a normaliser that counts what was let in.
 
     a = U x_t + b + W h_{t-1} + b'     (rows a_i, a_f, a_z, a_o)
     m_t = max(log f + m_{t-1}, a_i)
@@ -29,10 +30,11 @@ class SLSTM(Cell):
     place of minus infinity, and from there n_t >= 1 always; max(n_t, 1) matters for given states alone, whose n
     could be 0.
 
-    The paper splits the units into heads, that is W into blocks on its diagonal. Here there is one head, W
-    is dense: a step's products are of whole states.
+    With several heads, each has its own units and sees no other's: W has blocks on its diagonal, and `weight_hh`
+    is (4 hidden, hidden / heads), gate by gate, head under head. The product is that of the whole matrix.
 
     Args:
+        heads: how many; the number of units must be a multiple of it.
         forget: "sigmoid" or "exp", the forget gate; the paper allows both.
 
     Source:
@@ -47,10 +49,32 @@ class SLSTM(Cell):
     states = ("h", "c", "n", "m")
     initial = {"m": EMPTY}  # noqa: RUF012 - read only
     forget: Literal["sigmoid", "exp"] = "sigmoid"
+    heads: int = 1
 
     def __post_init__(self) -> None:
+        if self.heads < 1:
+            raise ValueError(f"heads must be at least 1, got {self.heads}")
         if self.forget not in ("sigmoid", "exp"):
             raise ValueError(f"forget must be 'sigmoid' or 'exp', got {self.forget!r}")
+
+    def spec(self, inputs: int, hidden: int, bias: bool = True) -> Spec:
+        """With a narrower `weight_hh` where there are several heads."""
+        spec = super().spec(inputs, hidden, bias)
+        if hidden % self.heads:
+            raise ValueError(f"{hidden} units cannot be shared out to {self.heads} heads")
+        whole = spec.params["weight_hh"].shape
+        stored = Param((whole[0], hidden // self.heads), prepared=whole)
+        return replace(spec, params={**spec.params, "weight_hh": stored})
+
+    @property
+    def prepares(self) -> bool:
+        """Whether the recurrent matrix is put together from blocks."""
+        return self.heads > 1
+
+    def prepare(self, params: dict[str, Tensor], draw: Draw | None) -> dict[str, Tensor]:
+        """With the whole recurrent matrix."""
+        whole = on_diagonal(params["weight_hh"], len(self.gates), self.heads)
+        return {**params, "weight_hh": whole} if self.prepares else params
 
     def step(self, x: Inputs, s: State, w: Weights) -> Step:
         """One step of the equations above; the stabilised gates are taps."""

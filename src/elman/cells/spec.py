@@ -6,15 +6,25 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True)
 class Param:
-    """One parameter tensor. `init` fills it in place; None is uniform in ±1/sqrt(hidden), as in torch.nn."""
+    """One parameter tensor. `init` fills it in place; None is uniform in ±1/sqrt(hidden), as in torch.nn.
+
+    `prepared` is its shape after the cell's `prepare`, where that changes it.
+    """
 
     shape: tuple[int, ...]
     init: Callable[[Tensor], object] | None = None
+    prepared: tuple[int, ...] | None = None
+
+    @property
+    def run_shape(self) -> tuple[int, ...]:
+        """The shape that a step reads."""
+        return self.shape if self.prepared is None else self.prepared
 
 
 @dataclass(frozen=True)
@@ -130,3 +140,24 @@ class Spec:
                 raise ValueError(f"{kind} {sorted(clash)} declared twice")
         merged: dict[str, Any] = {kind: {**getattr(self, kind), **new} for kind, new in more.items()}
         return replace(self, **merged)
+
+
+def on_diagonal(weight: Tensor, gates: int, blocks: int) -> Tensor:
+    """For each gate a matrix whose blocks on the diagonal are given, zero elsewhere.
+
+    Args:
+        weight: (gates * n, m / blocks), gate by gate, block under block.
+        gates: how many matrices.
+        blocks: how many blocks each has; n and m are multiples of it.
+
+    Returns:
+        (gates * n, m).
+
+    Example:
+        >>> import torch
+        >>> on_diagonal(torch.tensor([[1.0], [2.0]]), gates=1, blocks=2).tolist()
+        [[1.0, 0.0], [0.0, 2.0]]
+    """
+    eye = torch.eye(blocks, dtype=weight.dtype, device=weight.device)
+    each = weight.reshape(gates, blocks, -1, 1, weight.shape[1])
+    return (each * eye[:, None, :, None]).reshape(weight.shape[0], -1)

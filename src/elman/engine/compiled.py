@@ -80,7 +80,7 @@ def programs(cell: Cell, spec: Spec, *, y_given: bool = True, wanted: Wanted = _
         >>> programs(LSTM(), LSTM().spec(3, 5)).kept
         (5, 5, 5, 5)
     """
-    shapes = tuple((name, p.shape) for name, p in spec.params.items())
+    shapes = tuple((name, p.run_shape) for name, p in spec.params.items())
     widths = *spec.states.items(), *spec.initial.items(), *spec.noise.items()
     sizes = (spec.inputs, spec.hidden, spec.output, *widths, *shapes)
     try:

@@ -66,7 +66,7 @@ def header(program: Program, direction: str) -> Iterator[str]:
     """What the call passes in: the tensors and the states."""
     yield f"elman-program 1 {direction}"
     for name, param in program.spec.params.items():
-        rows, columns = (*param.shape, 1, 1)[:2]
+        rows, columns = (*param.run_shape, 1, 1)[:2]
         yield f"param {name} {rows} {columns}"
     for name, width in program.spec.states.items():
         yield f"state {name} {width} {float(program.spec.initial.get(name, 0.0)).hex()}"

@@ -50,7 +50,7 @@ class Network:
 
     def __post_init__(self) -> None:
         specs = [unit.spec for unit in self.units]
-        self.shapes = [(name, param.shape) for spec in specs for name, param in spec.params.items()]
+        self.shapes = [(name, param.run_shape) for spec in specs for name, param in spec.params.items()]
         self.states = len(specs[0].states)
         self.none = [0] * self.states
         self.widths = tuple(specs[0].states.items())

@@ -83,7 +83,7 @@ class Operands:
         if x.shape[2] != spec.inputs:
             raise Misfit(f"x has {x.shape[2]} numbers a step, the cell reads {spec.inputs}")
         expected: list[tuple[str, Tensor, tuple[int, ...]]] = [
-            (name, self.params[name], param.shape) for name, param in spec.params.items()
+            (name, self.params[name], param.run_shape) for name, param in spec.params.items()
         ]
         for name, width in spec.states.items():
             expected.append((f"state {name}", self.state[name], (x.shape[0], width)))
