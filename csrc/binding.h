@@ -224,15 +224,14 @@ class Binding {
     std::fill(to + s.width, to + padded(s.width), T{0});
   }
 
-  // Each result of the step is made where it is wanted; a second destination, or a leaf, is copied when its tile is done. So is one
-  // number a row that is kept: threads that share out units each make it, and one of them copies.
+  // Each result of the step is made where it is wanted; a second destination, or a leaf, is copied when its tile is done.
   void place_results(Stage<T>& stage) {
     const Program& p = *stage.program;
     std::vector<bool> housed(p.slots.size(), false);
     for (const Store<T>& s : wanted_results(p)) {
       const Slot& slot = p.slots[s.slot];
       if (!s.user && (s.place.how == How::none || s.place.array.data == stage.places[s.slot].array.data)) continue;
-      if (slot.made && !s.user && !housed[s.slot] && (slot.width > 1 || p.narrow_outputs)) {
+      if (slot.made && !s.user && !housed[s.slot]) {
         stage.places[s.slot] = s.place;
         housed[s.slot] = true;
       } else {

@@ -267,7 +267,7 @@ class Parser {
   void finish() {
     int widest = 1;
     for (const Slot& s : program_.slots) widest = std::max(widest, s.width);
-    for (const Out& o : program_.outs) program_.narrow_outputs |= width(o.slot) == 1 && widest > 1 && o.type != Out::Type::keep;
+    for (const Out& o : program_.outs) program_.narrow_outputs |= width(o.slot) == 1 && widest > 1;
     auto& phases = program_.phases;
     std::erase_if(phases, [](const Phase& p) { return p.passes.empty() && p.reductions.empty(); });
     for (size_t i = 0; i < phases.size(); ++i)

@@ -104,7 +104,7 @@ struct Program {
   std::vector<Out> outs;
   std::vector<Matrix> matrices;
   int output = 0;               // width of y, 0 when the program has none
-  bool narrow_outputs = false;  // a width-1 value leaves the step beside wider ones, other than to be kept: units cannot be split
+  bool narrow_outputs = false;  // a width-1 value leaves the step beside wider ones: units cannot be split over threads
   std::vector<int> kept;        // widths of the kept arrays
 };
 

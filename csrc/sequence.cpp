@@ -533,7 +533,6 @@ class Run {
         multiply(w, b, piece);
       }
     }
-    if (split_ == Split::units && pass.pass->width == 1 && w.index > 0) return;  // another thread's copy is the same
     for (const Store<T>& s : pass.stores) store(w, b, s);
   }
 
