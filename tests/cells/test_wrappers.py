@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor
@@ -213,3 +216,14 @@ def test_a_spelling_that_is_wrong_is_refused(text, said):
     with pytest.raises(UserError) as error:
         Recurrent(text, 3, 5)
     assert said in str(error.value)
+
+
+def test_the_costs_on_the_page_are_those_measured():
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "wrappers.md").read_text("utf-8")
+    ratios: dict[str, list[str]] = {}
+    for row in json.loads((root / "benchmarks" / "results" / "wrappers.json").read_text("utf-8"))["found"]:
+        ratios.setdefault(row["cell"], []).append(f"{row['over plain']:.2f}")
+    assert len(ratios) == 10
+    for name, values in ratios.items():
+        assert name == "LSTM" or f"| {name} | {' | '.join(values)} |" in page
