@@ -2,25 +2,127 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+from torch import Tensor
 
 from backends import assert_engine_bits
+from elman.errors import UserError
 from elman.nn import GRU, LSTM, RNN, Recurrent, Stream
 from every_cell import EVERY_CELL
 from tolerances import assert_equal
 
 
+@st.composite
+def cut_sequences(draw: st.DrawFn) -> tuple[int, int, int, list[int]]:
+    """Layers, units, rows and how long each piece is; 0: an empty one, 1: a step."""
+    pieces = draw(st.lists(st.integers(0, 4), min_size=1, max_size=8))
+    return draw(st.integers(1, 3)), draw(st.sampled_from([5, 16, 40])), draw(st.integers(1, 3)), pieces
+
+
+def read_in_pieces(stream: Stream, x: Tensor, pieces: list[int]) -> Tensor:
+    found, t = [], 0
+    for length in pieces:
+        found.append(stream.step(x[:, t])[:, None] if length == 1 else stream.push(x[:, t : t + length]))
+        t += length
+    return torch.cat(found, 1)
+
+
 @pytest.mark.parametrize("cell", EVERY_CELL)
-@pytest.mark.parametrize("layers", [1, 2])
-def test_a_stream_gives_the_bits_of_one_call(cell: str, layers: int) -> None:
-    layer, x = Recurrent(EVERY_CELL[cell], 3, 5, layers), torch.randn(4, 9, 3)
-    y, final = layer(x)
-    stream = Stream(layer, rows=4)
-    pieces = [stream.push(x[:, :2]), *(stream.step(x[:, t])[:, None] for t in range(2, 6)), stream.push(x[:, 6:])]
-    assert_engine_bits(torch.cat(pieces, 1), y)
+@given(case=cut_sequences(), seed=st.integers(0, 2**32))
+@settings(max_examples=25, deadline=None)
+def test_whatever_the_pieces_a_stream_gives_the_bits_of_one_call(
+    cell: str, case: tuple[int, int, int, list[int]], seed: int
+) -> None:
+    layers, units, rows, pieces = case
+    torch.manual_seed(seed)
+    layer, x = Recurrent(EVERY_CELL[cell], 3, units, layers, dropout=0.5), torch.randn(rows, sum(pieces), 3)
+    y, final = layer.eval()(x)
+    stream = layer.train().stream(rows)  # dropout is off all the same
+    assert_engine_bits(read_in_pieces(stream, x, pieces), y)
     for got, wanted in zip(stream.state, final, strict=True):
         assert_engine_bits(got, wanted)
+
+
+def test_a_saved_stream_goes_on_in_another_process_or_row_count(tmp_path: Path) -> None:
+    layer, x = Recurrent("lstm", 3, 5, 2), torch.randn(4, 6, 3)
+    y, file = layer(x)[0], tmp_path / "live.safetensors"
+    for steps in (1, 3):  # from the second on in memory of its own
+        stream = layer.stream(rows=4)
+        for t in range(steps):
+            stream.step(x[:, t])
+        stream.save(file)
+        other = layer.stream()
+        other.load(file)
+        assert other.rows == 4
+        assert_engine_bits(other.push(x[:, steps:]), y[:, steps:])
+        stream.step(x[:, 0])
+        stream.load(file)
+        assert_engine_bits(stream.step(x[:, steps]), y[:, steps])
+    assert [path.name for path in tmp_path.iterdir()] == ["live.safetensors"]
+
+
+def test_states_of_other_layers_are_refused(tmp_path: Path) -> None:
+    stream, file = Recurrent("lstm", 3, 5).stream(rows=2), tmp_path / "live.safetensors"
+    stream.save(file)
+    for other in (
+        Recurrent("peepholelstm", 3, 5),  # the same names and sizes
+        Recurrent("lstm", 4, 5),
+        Recurrent("lstm", 3, 6),
+        Recurrent("lstm", 3, 5, 2),
+        Recurrent("lstm", 3, 5, dtype=torch.float64),
+    ):
+        kept = other.stream()
+        with pytest.raises(UserError, match="other"):
+            kept.load(file)
+        assert kept.rows == 1
+    file.write_bytes(b"no states")
+    for path in (file, tmp_path / "missing"):
+        with pytest.raises(UserError, match="no states can be read"):
+            stream.load(path)
+    save_file({"h": torch.zeros(1, 2, 5)}, file, {"layers": Recurrent("lstm", 3, 5).identity()})
+    with pytest.raises(UserError, match="other sizes"):
+        stream.load(file)
+
+
+def test_a_save_that_fails_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, file = Recurrent("gru", 3, 5).stream(), tmp_path / "live.safetensors"
+    stream.save(file)
+    before = file.read_bytes()
+    stream.push(torch.randn(1, 2, 3))
+
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        stream.save(file)
+    assert file.read_bytes() == before
+    assert len([*tmp_path.iterdir()]) == 1
+
+
+@pytest.mark.parametrize("kind", [RNN, GRU, LSTM])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_drop_in_streams_in_its_own_layout(kind: type, batch_first: bool) -> None:
+    layer, time = kind(3, 5, 2, batch_first=batch_first, dropout=0.5), 1 if batch_first else 0
+    x = torch.randn(4, 7, 3) if batch_first else torch.randn(7, 4, 3)
+    y, final = layer.eval()(x)
+    stream = layer.stream(rows=4)
+    pieces = [stream.push(x.narrow(time, 0, 3)), *(stream.step(x.select(time, t)) for t in (3, 4))]
+    pieces = [pieces[0], *(piece.unsqueeze(time) for piece in pieces[1:]), stream.push(x.narrow(time, 5, 2))]
+    assert_engine_bits(torch.cat(pieces, time), y)
+    for got, wanted in zip(stream.state, final if isinstance(final, tuple) else (final,), strict=True):
+        assert_engine_bits(got, wanted)
+    onwards = layer.stream(state=final)
+    assert_engine_bits(onwards.step(x.select(time, 0)), stream.step(x.select(time, 0)))
+    with pytest.raises(ValueError, match="both directions"):
+        kind(3, 5, bidirectional=True).stream()
 
 
 @pytest.mark.parametrize("rows", [1, 3, 16])

@@ -157,3 +157,24 @@ class LiveNetwork:
             found = f"{tuple(tensor.shape)} of {tensor.dtype} on {tensor.device}"
             raise ValueError(f"{name} must be {wanted}, got {found}")
         return tensor
+
+
+class LiveChain:
+    """Networks one after the other, one step a call: each reads what the one before gives.
+
+    Args:
+        lives: at least one; their states are changed in place.
+
+    Attributes:
+        threads: torch's number of threads when they were made.
+    """
+
+    def __init__(self, lives: Sequence[LiveNetwork]) -> None:
+        self.threads = lives[0].threads
+        *self._first, self._last = lives
+
+    def step(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """The output for one step of each row, (B, width) -> (B, output), in `out` where it is given."""
+        for live in self._first:
+            x = live.step(x)
+        return self._last.step(x, out)

@@ -93,15 +93,15 @@ def _sketch(model: nn.Module) -> _Sketch:
         shown = inputs if model.feedback or model.every_step else ()
         return _Sketch("One to many", inputs=shown, bridge=not model.every_step, feedback=model.feedback)
     if isinstance(model, ManyToOne):
-        both, pooled = model.recurrent.stack.bidirectional, "+".join(model.pooling.kinds)
+        both, pooled = model.recurrent.bidirectional, "+".join(model.pooling.kinds)
         return _Sketch("Many to one", inputs=numbered, both=both, pooled=pooled)
     if isinstance(model, LanguageModel):
         return _Sketch("Many to many: a language model", inputs=numbered, feedback=True)
     if isinstance(model, ManyToMany):
-        return _Sketch("Many to many", inputs=numbered, both=model.recurrent.stack.bidirectional)
+        return _Sketch("Many to many", inputs=numbered, both=model.recurrent.bidirectional)
     if isinstance(model, EncoderDecoder):
         inputs = ("$E_0$", "$E_1$", "$E_2$")
-        both, attention = model.reader.stack.bidirectional, model.attention is not None
+        both, attention = model.reader.bidirectional, model.attention is not None
         return _Sketch("Many to many: encoder and decoder", 3, inputs=inputs, both=both, feedback=True, read=3,
                        attention=attention)  # fmt: skip
     raise ValueError(f"only the arrangements of elman.models have a picture, got {type(model).__name__}")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from elman.cells import Cell, Inputs, Spec, State, Step, Weights
 from elman.models import ManyToOne
+from elman.nn import Layers
 
 
 def gradient_by_distance(
@@ -37,7 +39,8 @@ def gradient_by_distance(
         unit is that of the loss for one unit of the cell's first state h.
 
     Raises:
-        ValueError: the model reads in both directions, x has no steps, or the loss is not one number a row.
+        ValueError: the model reads in both directions or with `Layers`, x has no steps, or the loss is not one
+            number a row.
 
     Source:
         Y. Bengio, P. Simard and P. Frasconi, Learning long-term dependencies with gradient descent is
@@ -52,6 +55,8 @@ def gradient_by_distance(
         >>> gradient_by_distance(model, x, lengths, rows).shape
         torch.Size([2, 6])
     """
+    if isinstance(model.recurrent, Layers):
+        raise ValueError("gradient by distance is drawn for equal layers: a model with one Recurrent")
     stack = model.recurrent.stack
     if stack.bidirectional:
         raise ValueError(
@@ -96,7 +101,7 @@ class StateRecorder(Cell):
 
 def _scores(model: ManyToOne, recorder: StateRecorder, x: Tensor, lengths: Tensor | None) -> Tensor:
     """What the model's forward returns, its recurrent layers run by the recorder, first layer first."""
-    recurrent = copy.copy(model.recurrent)  # a second view of the same parameters
+    recurrent: Any = copy.copy(model.recurrent)  # a second view of the same parameters
     recurrent.stack = replace(recurrent.stack, cell=recorder)
     recurrent.backend = "eager"  # the only one that runs `step` itself
     # Asking for the inputs' gradient keeps the states differentiable in a model whose parameters are frozen.

@@ -11,6 +11,7 @@ from elman.models.many_to_many import ManyToMany
 from elman.models.many_to_one import ManyToOne
 from elman.models.one_to_many import OneToMany
 from elman.models.one_to_one import OneToOne
+from elman.models.stream import ModelStream
 from elman.models.word_encoder import WordEncoder
 from elman.models.writing import Hypothesis, Memory, Sampling, Writer, beam_search, generate, samples
 
@@ -24,6 +25,7 @@ __all__ = [
     "ManyToMany",
     "ManyToOne",
     "Memory",
+    "ModelStream",
     "OneToMany",
     "OneToOne",
     "Sampling",

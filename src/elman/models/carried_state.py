@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -39,12 +39,12 @@ class CarriedState(nn.Module):
 
     def __init__(self, model: ManyToMany, rows: int, rank: int = 0, processes: int = 1) -> None:
         super().__init__()
-        if model.recurrent.stack.bidirectional:
+        if model.recurrent.bidirectional:
             raise ValueError("a state is carried forwards: the layers must run in one direction")
         self.model, self.rank, self.processes = model, rank, processes
-        fresh = model.recurrent.fresh_state(rows)
-        self.names = fresh._fields
-        for name, state in zip(self.names, fresh, strict=True):
+        fresh = model.recurrent.named_state(model.recurrent.fresh_state(rows))
+        self.names = tuple(fresh)
+        for name, state in fresh.items():
             self.register_buffer(f"carried_{name}", state[None].repeat(processes, 1, 1, 1))
 
     def forward(self, x: Tensor, resets: Tensor | None = None, advance: int | None = None) -> Tensor:
@@ -58,7 +58,7 @@ class CarriedState(nn.Module):
         steps = x.shape[1]
         advance = steps if advance is None else advance
         # Copies: the buffers change before the gradient is taken.
-        state = self.model.recurrent.state_type(*(self._carried(name)[self.rank].clone() for name in self.names))
+        state = self.model.recurrent.state_of(self._carried(name)[self.rank].clone() for name in self.names)
         if not advance:
             return cast(Tensor, self.model(x, state, resets=resets)[0])
         first, after = self.model(x[:, :advance], state, resets=None if resets is None else resets[:, :advance])
@@ -73,8 +73,8 @@ class CarriedState(nn.Module):
         return buffer
 
     @torch.no_grad()
-    def _carry(self, states: tuple[Tensor, ...]) -> None:
-        for name, state in zip(self.names, states, strict=True):
+    def _carry(self, states: Any) -> None:
+        for name, state in self.model.recurrent.named_state(states).items():
             every = [state.detach()]
             if self.processes > 1:
                 every = [torch.empty_like(state) for _ in range(self.processes)]

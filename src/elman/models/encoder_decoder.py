@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from elman.models.scheduled_sampling import mixed
 from elman.models.writing import Memory
-from elman.nn import Recurrent, Stream
+from elman.nn import Layers, Recurrent, Stream
 from elman.nn.pooling import active_steps
 
 
@@ -113,6 +113,8 @@ class EncoderDecoder(nn.Module):
         tied: bool = False,
     ) -> None:
         super().__init__()
+        if isinstance(reader, Layers) or isinstance(writer, Layers):
+            raise ValueError("reader and writer hand over one state of all layers: each is a Recurrent")
         states = writer.stack.specs[0].states
         if writer.stack.bidirectional or {reader.outputs, writer.outputs} != {"all"}:
             raise ValueError("the writer runs in one direction, and both layers give all outputs")
@@ -166,6 +168,16 @@ class EncoderDecoder(nn.Module):
                 own = self._scores(previous, start, lengths, memory).argmax(-1)
             previous = mixed(previous, own, sampled)
         return self._scores(previous, start, lengths, memory)
+
+    def stream(self) -> NoReturn:
+        """There is none beside `begin`.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError(
+            "the source is read whole before the first word: `begin`, then `advance` writes step by step"
+        )
 
     def begin(self, source: Tensor, source_lengths: Tensor, extra: int = 0) -> Memory:
         """What is remembered of a source before the first token is written."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from elman.models.many_to_many import ManyToMany
 from elman.models.writing import Memory
-from elman.nn import Recurrent, Stream
+from elman.nn import Layers, Recurrent, Stream
 
 
 class LanguageModel(ManyToMany):
@@ -34,10 +34,10 @@ class LanguageModel(ManyToMany):
         torch.Size([2, 7, 50])
     """
 
-    def __init__(self, recurrent: Recurrent, vocabulary_size: int, *, dropout: float = 0.0) -> None:
-        if recurrent.stack.bidirectional:
+    def __init__(self, recurrent: Recurrent | Layers, vocabulary_size: int, *, dropout: float = 0.0) -> None:
+        if recurrent.bidirectional:
             raise ValueError("a language model reads forwards alone: build its Recurrent with one direction")
-        embedding = nn.Embedding(vocabulary_size, recurrent.stack.input_size)
+        embedding = nn.Embedding(vocabulary_size, recurrent.input_size)
         super().__init__(recurrent, vocabulary_size, encoder=embedding, dropout=dropout)
 
     def begin(self, prompt: Tensor, lengths: Tensor | None = None, state: Any = None) -> tuple[Memory, Tensor]:

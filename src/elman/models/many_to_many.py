@@ -7,7 +7,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from elman.models.steps import encode_steps
-from elman.nn import Recurrent
+from elman.models.stream import ModelStream, stream_of
+from elman.nn import Layers, Recurrent
 
 
 class ManyToMany(nn.Module):
@@ -38,7 +39,12 @@ class ManyToMany(nn.Module):
     """
 
     def __init__(
-        self, recurrent: Recurrent, output_size: int, *, encoder: nn.Module | None = None, dropout: float = 0.0
+        self,
+        recurrent: Recurrent | Layers,
+        output_size: int,
+        *,
+        encoder: nn.Module | None = None,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if recurrent.outputs != "all":
@@ -55,3 +61,11 @@ class ManyToMany(nn.Module):
         encoded = self.dropout(encode_steps(self.encoder, x, lengths, self.head.weight.dtype))
         y, final = self.recurrent(encoded, state, lengths=lengths, resets=resets)
         return self.head(self.dropout(y)), final
+
+    def stream(self, rows: int = 1, state: Any = None) -> ModelStream:
+        """Sequences whose steps come one by one or in pieces: what `step` and `push` give are scores.
+
+        Raises:
+            ValueError: the layers also read backwards.
+        """
+        return stream_of(self, rows, state)

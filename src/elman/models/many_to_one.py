@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
 from elman.models.steps import encode_steps
-from elman.nn import Pooling, Recurrent
+from elman.models.stream import ModelStream, stream_of
+from elman.nn import Layers, Pooling, Recurrent
 
 
 class ManyToOne(nn.Module):
@@ -39,7 +42,7 @@ class ManyToOne(nn.Module):
 
     def __init__(
         self,
-        recurrent: Recurrent,
+        recurrent: Recurrent | Layers,
         output_size: int,
         *,
         encoder: nn.Module | None = None,
@@ -52,7 +55,7 @@ class ManyToOne(nn.Module):
         self.encoder = encoder
         self.recurrent = recurrent
         width = recurrent.output_size
-        self.pooling = Pooling(pooling, width, width // recurrent.stack.directions)
+        self.pooling = Pooling(pooling, width, width // recurrent.directions)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(self.pooling.output_size, output_size)
 
@@ -66,3 +69,16 @@ class ManyToOne(nn.Module):
     def encode(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """What the recurrent layers read, (B, T, input_size); see `elman.models.steps.encode_steps`."""
         return encode_steps(self.encoder, x, lengths, self.head.weight.dtype)
+
+    def stream(self, rows: int = 1, state: Any = None) -> ModelStream:
+        """Sequences whose steps come one by one or in pieces: after each, the answer if the sequence ended there.
+
+        Raises:
+            ValueError: the layers also read backwards, or the pooling looks at all steps.
+        """
+        if self.pooling.kinds != ("last",):
+            kinds = "+".join(self.pooling.kinds)
+            raise ValueError(
+                f"a model that pools by {kinds!r} cannot stream: it answers from the outputs of all steps"
+            )
+        return stream_of(self, rows, state)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
 from torch import Tensor, nn
 
 from elman.models.scheduled_sampling import mixed
 from elman.models.writing import Memory
-from elman.nn import Recurrent, Stream
+from elman.nn import Layers, Recurrent, Stream
 
 
 class OneToMany(nn.Module):
@@ -60,6 +60,8 @@ class OneToMany(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        if isinstance(recurrent, Layers):
+            raise ValueError("one to many begins one state in all layers: it takes a Recurrent")
         if context not in ("start", "every step"):
             raise ValueError(f"context must be 'start' or 'every step', got {context!r}")
         self.every_step, self.feedback = context == "every step", feedback
@@ -99,6 +101,14 @@ class OneToMany(nn.Module):
                 own = self._scores(c, previous, lengths).argmax(-1)
             previous = mixed(previous, own, sampled)
         return self._scores(c, previous, lengths)
+
+    def stream(self) -> NoReturn:
+        """There is none beside `begin`.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("one to many reads its own outputs: `begin` gives the memory that `advance` goes on from")
 
     def begin(self, context: Tensor) -> Memory:
         """What is remembered before the first step."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from torch import Tensor, nn
 
-from elman.nn import Recurrent
+from elman.nn import Layers, Recurrent
 
 
 class OneToOne(nn.Module):
@@ -39,10 +41,10 @@ class OneToOne(nn.Module):
         output_size: int,
         *,
         encoder: nn.Module | None = None,
-        recurrent: Recurrent | None = None,
+        recurrent: Recurrent | Layers | None = None,
     ) -> None:
         super().__init__()
-        if recurrent is not None and (recurrent.stack.input_size != input_size or recurrent.stack.bidirectional):
+        if recurrent is not None and (recurrent.input_size != input_size or recurrent.bidirectional):
             raise ValueError(f"one step needs layers of one direction that read {input_size} numbers: {recurrent}")
         self.encoder, self.recurrent = encoder, recurrent
         self.head = nn.Linear(input_size if recurrent is None else recurrent.output_size, output_size)
@@ -55,3 +57,11 @@ class OneToOne(nn.Module):
             x = y if y.dim() == 2 else y[:, 0]
         scores: Tensor = self.head(x)
         return scores
+
+    def stream(self) -> NoReturn:
+        """There is none.
+
+        Raises:
+            ValueError: always.
+        """
+        raise ValueError("one to one has no time, so no stream: call the model with each input")

@@ -7,6 +7,7 @@ from elman.nn.drop_in import GRU, LSTM, RNN
 from elman.nn.drop_in_cells import GRUCell, LSTMCell, RNNCell
 from elman.nn.explanation import explain
 from elman.nn.initialisation import initialise
+from elman.nn.layers import Layers
 from elman.nn.pooling import Pooling
 from elman.nn.recurrent import Recurrent
 from elman.nn.stream import Stream
@@ -16,6 +17,7 @@ __all__ = [
     "GRUCell",
     "LSTM",
     "LSTMCell",
+    "Layers",
     "Pooling",
     "RNN",
     "RNNCell",

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
 from elman.engine import NAMES
-from elman.nn.drop_in_engine import engine_sequence, native_sequence, refuse_backend, single_sequence
+from elman.nn.drop_in_engine import as_recurrent, engine_sequence, native_sequence, refuse_backend, single_sequence
 from elman.nn.drop_in_ops import KERNELS, compiled_sequence
+from elman.nn.stream import States, StepsFirst, Stream
 
 
 class DropIn(nn.RNNBase):
@@ -26,6 +27,22 @@ class DropIn(nn.RNNBase):
     """
 
     backend: str = "auto"
+
+    def stream(self, rows: int = 1, state: States | None = None) -> Stream:
+        """Sequences that are read as they come; see `elman.nn.Stream`. Pieces are laid out as the layer's inputs.
+
+        Raises:
+            ValueError: the layer also reads backwards.
+
+        Example:
+            >>> stream = LSTM(3, 5).stream(rows=2)
+            >>> stream.push(torch.zeros(7, 2, 3)).shape, stream.step(torch.zeros(2, 3)).shape
+            (torch.Size([7, 2, 5]), torch.Size([2, 5]))
+        """
+        if self.backend not in NAMES:
+            raise refuse_backend(self.backend)
+        kind = Stream if self.batch_first else StepsFirst
+        return kind(as_recurrent(self, self._weights()), rows, state)
 
     def _weights(self) -> list[Tensor]:
         # By name and at every call, so that functional_call, parametrizations, pruning and assigned tensors

@@ -14,6 +14,7 @@ from elman.cells.lstm import LSTM, ProjectedLSTM
 from elman.cells.rnn import RNN
 from elman.engine import NAMES, Choice, Misfit, choose, single_step
 from elman.errors import UserError, did_you_mean
+from elman.nn.recurrent import Recurrent
 from elman.nn.stack import Stack, Variation, run, run_natively
 
 
@@ -96,6 +97,24 @@ def chosen(module: nn.RNNBase, x: Tensor, others: Sequence[Tensor] = ()) -> Choi
     stack = _stack_of(module)
     choice = choose(stack.cell, stack.resting[0], x, asked=asked, others=others)
     return choice if asked != "auto" or choice.backend != "eager" else _KERNEL
+
+
+def as_recurrent(module: nn.RNNBase, weights: Sequence[Tensor]) -> Recurrent:
+    """A `Recurrent` with a drop-in's own weights, not copies."""
+    stack = _stack_of(module)
+    layer = Recurrent(
+        stack.cell,
+        stack.input_size,
+        stack.hidden_size,
+        stack.num_layers,
+        bias=stack.bias,
+        bidirectional=stack.bidirectional,
+        backend=str(module.backend),
+        device="meta",
+    )
+    named = zip(stack.names, weights, strict=True)
+    layer.load_state_dict({name: weight.detach() for name, weight in named}, assign=True)
+    return layer
 
 
 def _stack_of(module: nn.RNNBase, weights: Sequence[Tensor] = ()) -> Stack:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import namedtuple
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -25,20 +25,7 @@ from elman.engine import (
 )
 from elman.nn.pooling import last_step
 from elman.nn.stack import Stack, Variation, prepared, run
-
-States = Sequence[Tensor] | Mapping[str, Tensor] | Tensor
-
-
-class Streaming(NamedTuple):
-    """What goes on with sequences.
-
-    Attributes:
-        run: a piece of them, (B, T, D), and the states before it -> outputs and the states after it.
-        settle: what takes single steps like (B, D) from states that it changes in place; None: `run` must do.
-    """
-
-    run: Callable[[Tensor, Any], tuple[Tensor, Any]]
-    settle: Callable[[Tensor, Any], LiveNetwork | None]
+from elman.nn.stream import States, Stream, Streaming, Tensors
 
 
 class StateGradients(Mapping[str, Tensor]):
@@ -179,6 +166,16 @@ class Recurrent(nn.Module):
     def cell(self) -> Cell:
         """The cell that runs."""
         return self.stack.cell
+
+    @property
+    def directions(self) -> int:
+        """1 or 2."""
+        return self.stack.directions
+
+    @property
+    def bidirectional(self) -> bool:
+        """Whether a second set of weights reads from the end to the start."""
+        return self.stack.bidirectional
 
     @property
     def input_size(self) -> int:
@@ -346,29 +343,55 @@ class Recurrent(nn.Module):
         rows = next(iter(state.values() if isinstance(state, Mapping) else state)).shape[-2]
         return self.state_type(*(s.detach() for s in self._named(state, rows).values()))
 
+    def named_state(self, state: Any) -> dict[str, Tensor]:
+        """The tensors of a state by the cell's names."""
+        return dict(zip(self.stack.specs[0].states, state, strict=True))
+
+    def state_of(self, tensors: Iterable[Tensor]) -> Any:
+        """The state of these tensors, in the cell's order."""
+        return self.state_type(*tensors)
+
+    def identity(self) -> str:
+        """The cell and the sizes in one line: a state of another layer is none of this one."""
+        s = self.stack
+        return f"{s.cell!r} of {s.input_size} inputs, {s.hidden_size} units and {s.num_layers} layers"
+
+    def stream(self, rows: int = 1, state: States | None = None) -> Stream:
+        """Sequences that are read as they come; see `elman.nn.Stream`.
+
+        Raises:
+            ValueError: the layer also reads backwards.
+        """
+        return Stream(self, rows, state)
+
     def streaming(self) -> Streaming:
-        """What a `Stream` runs; the parameters are read once."""
+        """What a `Stream` runs; the parameters are read once.
+
+        Raises:
+            ValueError: the layer also reads backwards.
+        """
+        if self.bidirectional:
+            raise ValueError("a layer that reads in both directions cannot stream: it needs the end first")
         stored = [weight.detach() for weight in self._weights()]
         weights = [w.detach() for w in prepared(self.stack, stored, None)] if self.cell.prepares else stored
-        names, state_type, network = tuple(self.stack.specs[0].states), self.state_type, self.stack.network
+        names, network = tuple(self.stack.specs[0].states), self.stack.network
         packed: list[Any] = []
 
-        def natively(x: Tensor, state: Any) -> bool:
+        def natively(x: Tensor, state: Tensors) -> bool:
             chosen = choose(self.cell, self.stack.resting[0], x, None, self.backend, (*weights, *state))
             if chosen.backend == "native" and not packed:
                 packed.extend(pack_weights(network, weights))
             return chosen.backend == "native"
 
-        def run_piece(x: Tensor, state: Any) -> tuple[Tensor, Any]:
+        def run_piece(x: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
             if natively(x, state):
                 y, final = run_network(network, x, weights, state, None, packed=packed)
-                return y, state_type(*final)  # type: ignore[return-value]
-            found, final = run(
+                return y, final  # type: ignore[return-value]
+            return run(
                 self.stack, stored, x, dict(zip(names, state, strict=True)), Variation(backend=self.backend)
             )
-            return found, state_type(*final)
 
-        def settle(x: Tensor, state: Any) -> LiveNetwork | None:
+        def settle(x: Tensor, state: Tensors) -> LiveNetwork | None:
             return LiveNetwork(network, weights, packed, state) if natively(x[:, None], state) else None
 
         return Streaming(run_piece, settle)
