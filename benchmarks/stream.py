@@ -1,7 +1,7 @@
 """One step of a live LSTM, one row, 64 inputs: Elman's stream beside `nn.LSTMCell` and ONNX Runtime.
 
-Writes benchmarks/results/stream.json. All on one thread, turn by turn, the best of several rounds of each; the
-outputs of the three are compared first.
+Writes benchmarks/results/stream.json. On one thread and on two, turn by turn, the best and the median of several
+rounds of each; the outputs of the three are compared first. Elman writes into a buffer that is there.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import onnx
@@ -22,35 +23,32 @@ from torch import Tensor, nn
 
 from elman.nn import Recurrent, Stream
 
-INPUTS, UNITS, ROUNDS, CALLS = 64, (64, 256, 512), 15, 400
+INPUTS, UNITS, THREADS, ROUNDS, CALLS = 64, (64, 256, 512), (1, 2), 15, 400
 RESULTS = Path(__file__).parent / "results" / "stream.json"
-Step = Callable[[], np.ndarray]
+Step = Callable[[], Any]
 
 
-def elman_step(layer: Recurrent, x: Tensor) -> Step:
+def elman_step(layer: Recurrent, x: Tensor, threads: int) -> Step:
     """A stream's step into a buffer that is there."""
     stream, out = Stream(layer), torch.empty(1, layer.output_size)
 
-    def step() -> np.ndarray:
-        return stream.step(x, out).numpy()
-
-    return step
+    return lambda: stream.step(x, out)
 
 
-def cell_step(layer: Recurrent, x: Tensor) -> Step:
+def cell_step(layer: Recurrent, x: Tensor, threads: int) -> Step:
     """`nn.LSTMCell` with the same weights."""
     cell = nn.LSTMCell(INPUTS, layer.output_size)
     cell.load_state_dict({name.removesuffix("_l0"): value for name, value in layer.state_dict().items()})
     state = [torch.zeros(1, layer.output_size)] * 2
 
-    def step() -> np.ndarray:
+    def step() -> Tensor:
         state[:] = cell(x, tuple(state))
-        return state[0].numpy()
+        return state[0]
 
     return step
 
 
-def onnx_step(layer: Recurrent, x: Tensor) -> Step:
+def onnx_step(layer: Recurrent, x: Tensor, threads: int) -> Step:
     """ONNX Runtime's LSTM over one step, the states in and out."""
     units, weights = layer.output_size, layer.state_dict()
     order = np.r_[0:units, 3 * units : 4 * units, units : 3 * units]  # i, o, f, g of i, f, g, o
@@ -73,7 +71,7 @@ def onnx_step(layer: Recurrent, x: Tensor) -> Step:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.checker.check_model(model)
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     given = {
         "X": x.numpy()[None],
@@ -96,28 +94,34 @@ def microseconds(step: Step) -> float:
     return (time.perf_counter() - start) / CALLS * 1e6
 
 
+def compared(units: int, threads: int) -> dict[str, dict[str, float]]:
+    """Best and median microseconds of each, once they are seen to give the same."""
+    torch.manual_seed(0)
+    torch.set_num_threads(threads)
+    layer, x = Recurrent("lstm", INPUTS, units), torch.randn(1, INPUTS)
+    make = {"elman": elman_step, "torch.nn.LSTMCell": cell_step, "onnxruntime": onnx_step}
+    steps = {name: maker(layer, x, threads) for name, maker in make.items()}
+    for _ in range(5):
+        found = {name: np.array(step()) for name, step in steps.items()}
+        for name, y in found.items():
+            np.testing.assert_allclose(y, found["elman"], atol=1e-5, err_msg=name)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for _ in range(ROUNDS):
+        for name, step in steps.items():
+            times[name].append(microseconds(step))
+    return {name: {"best": round(min(one), 2), "median": round(median(one), 2)} for name, one in times.items()}
+
+
 def main() -> None:
     """Compare, measure, print and write."""
-    torch.set_num_threads(1)
-    result = {"machine": machine(), "inputs": INPUTS, "microseconds": {}}
+    result: dict[str, Any] = {"machine": machine(), "inputs": INPUTS, "microseconds": {}}
+    del result["machine"]["threads"]
     with torch.no_grad():
-        for units in UNITS:
-            torch.manual_seed(0)
-            layer, x = Recurrent("lstm", INPUTS, units), torch.randn(1, INPUTS)
-            make = {"elman": elman_step, "torch.nn.LSTMCell": cell_step, "onnxruntime": onnx_step}
-            steps = {name: maker(layer, x) for name, maker in make.items()}
-            for _ in range(5):
-                found = {name: step().copy() for name, step in steps.items()}
-                for name, y in found.items():
-                    np.testing.assert_allclose(y, found["elman"], atol=1e-5, err_msg=name)
-            times: dict[str, list[float]] = {name: [] for name in steps}
-            for _ in range(ROUNDS):
-                for name, step in steps.items():
-                    times[name].append(microseconds(step))
-            result["microseconds"][units] = {
-                name: {"best": round(min(one), 2), "median": round(median(one), 2)} for name, one in times.items()
-            }
-            print(units, {name: row["median"] for name, row in result["microseconds"][units].items()})
+        for threads in THREADS:
+            of_threads = result["microseconds"][f"{threads} threads"] = {}
+            for units in UNITS:
+                of_threads[units] = compared(units, threads)
+                print(threads, units, of_threads[units])
     RESULTS.write_text(json.dumps(result, indent=1) + "\n")
 
 

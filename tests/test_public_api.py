@@ -20,13 +20,13 @@ def test_the_public_names_are_exactly_these() -> None:
     assert sorted(dir(elman)) == sorted(elman.__all__)
     assert all(getattr(elman, name) is not None for name in elman.__all__)
     assert sorted(elman.nn.__all__) == [
-        "GRU", "GRUCell", "LSTM", "LSTMCell", "Layers", "Pooling", "RNN", "RNNCell", "Recurrent", "Stream", "convert",
-        "explain", "initialise", "revert",
+        "GRU", "GRUCell", "LSTM", "LSTMCell", "Layers", "Pooling", "RNN", "RNNCell", "Recurrent", "Stream",
+        "convert", "explain", "initialise", "revert",
     ]  # fmt: skip
     assert sorted(elman.models.__all__) == [
         "Attention", "CarriedState", "Committee", "EncoderDecoder", "Hypothesis", "LanguageModel", "ManyToMany",
-        "ManyToOne", "Memory", "OneToMany", "OneToOne", "Sampling", "WordEncoder", "Writer",
-        "WritingCommittee", "beam_search", "consensus", "generate", "samples",
+        "ManyToOne", "Memory", "ModelStream", "OneToMany", "OneToOne", "Sampling", "WordEncoder",
+        "Writer", "WritingCommittee", "beam_search", "consensus", "generate", "samples",
     ]  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Layers of different cells and sizes: what the layers give one by one, and what a `Recurrent` can be asked for."""
+"""Layers of different cells and sizes: what the layers give one by one, and what a `Recurrent` can do."""
 
 from __future__ import annotations
 
