@@ -23,8 +23,10 @@ Pool& pool() {
   return *all;
 }
 
-// Few sizes, so that pieces fit again: eighths between powers of two.
+// Few sizes, so that pieces fit again: eighths between powers of two. From a quarter of a huge page on a whole one: weights that a core
+// can keep in its cache are read at full speed from one page, and a fifth slower from hundreds of small ones.
 size_t round_up(size_t bytes) {
+  if (bytes >= kHuge / 4 && bytes < kHuge) return kHuge;
   size_t unit = 4096;
   while (unit * 16 < bytes) unit *= 2;
   return (bytes + unit - 1) / unit * unit;

@@ -35,8 +35,8 @@ class Run {
       : call_(call), rows_(call.in, part, parts), k_(kernels<T>()), bound_(call_, rows_) {}
 
   // Memory and matrices; what `again` then runs, as often as it is called.
-  void prepare(int threads) {
-    threads_ = small() ? 1 : std::min(threads, kMostThreads);
+  void prepare(int threads, bool live = false) {
+    threads_ = small(live) ? 1 : std::min(threads, kMostThreads);
     split_ = split(threads_);
     if (split_ == Split::nothing && work() < 1e8) threads_ = 1;  // what is left to share out is worth no region
     bound_.make_matrices(bound_.first, call_.forward);
@@ -61,8 +61,11 @@ class Run {
     pack(bound_.first, {});
   }
 
-  // A region of several threads costs some microseconds; so does fetching weights that are in nobody's cache.
-  bool small() const { return work() < 4e6 && packed_numbers(call_.forward) * sizeof(T) < (2u << 20); }
+  // A region of several threads costs some microseconds; so does fetching weights that are in nobody's cache. A live run finds its threads
+  // awake, and what a step takes is reading the weights: from half a core's cache on two cores are faster.
+  bool small(bool live = false) const {
+    return work() < 4e6 && packed_numbers(call_.forward) * sizeof(T) < ((live ? 1u : 2u) << 20);
+  }
 
   // What every thread does.
   void thread(int index, int size) {
@@ -208,7 +211,7 @@ class Run {
 
   void forward_run(Worker& w) {
     start(w);
-    sync(w);
+    if (split_ != Split::units) sync(w);  // else threads wait for each other once x is gathered too
     forward(w, 0, rows_.longest);
     clear_padding(w, call_.out->y, call_.forward.output);
     clear_padding(w, call_.out->taps, call_.forward);
@@ -406,10 +409,10 @@ class Run {
       sync_shared(w);
       for (int64_t p = c0; p < c1; ++p) {
         if (!call_.backward && call_.plan.segment && p % bound_.segment == 0) border(w, p, true);
-        step(w, bound_.first, p);
+        step(w, bound_.first, p, p > c0);
         end_step(w, p, p + 1 < p1);
       }
-      sync_shared(w);
+      if (c1 < p1 || call_.backward) sync_shared(w);
     }
   }
 
@@ -430,12 +433,20 @@ class Run {
   }
 
   void input_products(Worker& w, int64_t c0, int64_t c1) {
+    const int64_t n = rows_.offset(c1) - w.chunk_origin;
+    const bool few = split_ == Split::units && n < w.size;  // then tiles are shared out, and not positions
     for (const auto& group : call_.forward.input_products)
-      for (int t = 0; t < tiles(call_.forward.slots[group[0].slot].width); ++t)
-        each_run(w, c0, c1, [&](int64_t first, int64_t count, int64_t step) {
+      for (int t = 0; t < tiles(call_.forward.slots[group[0].slot].width); ++t) {
+        const auto of_tile = [&](int64_t first, int64_t count, int64_t step) {
           for (const InputProduct& product : group) input_product(w, product, t, first, static_cast<int>(count), static_cast<int>(step));
           flush(w);
-        });
+        };
+        if (!few) {
+          each_run(w, c0, c1, of_tile);
+        } else if (t % w.size == w.index) {
+          of_tile(0, n, 1);
+        }
+      }
   }
 
   // Tile t of an input product at some positions.
@@ -490,13 +501,14 @@ class Run {
 
   // ---- one step of a program
 
-  void step(Worker& w, Stage<T>& stage, int64_t p) {
+  // waits: whether another thread may still be at what the first phase reads.
+  void step(Worker& w, Stage<T>& stage, int64_t p, bool waits = true) {
     const bool second = &stage == &bound_.second;
     const Span rows = span(w, rows_.active(p));
     if (second) fetch_whole(w, rows, p);
     for (size_t i = 0; i < stage.passes.size(); ++i) {
       const Phase& phase = stage.program->phases[i];
-      if (phase.whole && split_ == Split::units) sync(w);
+      if (phase.whole && split_ == Split::units && (i > 0 || waits)) sync(w);
       if (rows.count == 0) continue;
       for (const Reduction& r : phase.reductions) reduce(w, stage, w.places[second], r, rows, p);
       for (size_t j = 0; j < stage.passes[i].size(); ++j) {
@@ -809,7 +821,7 @@ class LiveRun final : public Live {
  public:
   LiveRun(const Program& program, Inputs in, Outputs out, int threads)
       : in_(std::move(in)), out_(std::move(out)), run_({program, nullptr, in_, &out_, nullptr, {}, nullptr}) {
-    run_.prepare(threads);
+    run_.prepare(threads, true);
   }
   void step(void* x, void* y) override {
     in_.x.data = x;
