@@ -13,6 +13,8 @@ from tolerances import assert_equal
 NATIVE = pytest.param("native", marks=pytest.mark.native)
 # The engine, or an error, where it is built; else whatever runs without it.
 FASTEST = "native" if native() is not None else "auto"
+# Derivatives that another backend takes: each class of cells says so once a process.
+FALLS_BACK = pytest.mark.filterwarnings("ignore:.* runs (eagerly, step by step|by torch's kernels):UserWarning")
 # What `explain` says of a cell that torch has kernels for, over plain inputs on the CPU.
 SAID = (
     "native (the native engine runs the step program of any cell)"

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from backends import FALLS_BACK
 from elman.cells import Cell
 from elman.engine import Operands, eager, native
 from engine.agreement import Case
@@ -92,6 +93,7 @@ def test_gradcheck(cell):
     assert torch.autograd.gradcheck(*differentiable(cell, SMALL))
 
 
+@FALLS_BACK
 @cells
 def test_gradgradcheck(cell):
     assert torch.autograd.gradgradcheck(*differentiable(cell, SMALL), fast_mode=True)

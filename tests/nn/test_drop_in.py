@@ -18,7 +18,7 @@ from torch.nn.utils import parametrizations, parametrize, prune
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence
 from torch.utils._pytree import tree_leaves
 
-from backends import FASTEST
+from backends import FALLS_BACK, FASTEST
 from elman.nn import drop_in, drop_in_cells, drop_in_engine
 from tolerances import assert_equal
 
@@ -332,6 +332,7 @@ def test_parametrized_weights_are_computed_once_a_call():
     assert Counted.calls == 1
 
 
+@FALLS_BACK
 @pytest.mark.parametrize("name", ALL)
 def test_meta_device_double_backward_and_autocast(name):
     module = getattr(drop_in_cells if name in CELLS else drop_in, name)

@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from backends import FASTEST, NATIVE, assert_engine_bits
+from backends import FALLS_BACK, FASTEST, NATIVE, assert_engine_bits
 from elman.cells import Cell, Inputs, State, Step, Weights
 from elman.engine import Misfit, choose
 from elman.engine.native import memory_budget, set_memory_budget
@@ -234,6 +234,7 @@ def test_the_memory_budget_changes_no_bit(name):
         set_memory_budget(-1)
 
 
+@FALLS_BACK
 @pytest.mark.parametrize("name", NAMES)
 def test_double_backward(name):
     torch.manual_seed(0)
@@ -251,6 +252,7 @@ def test_double_backward(name):
     assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True)
 
 
+@FALLS_BACK
 @pytest.mark.filterwarnings("ignore:`torch.jit.script` is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("name", NAMES)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -11,6 +10,7 @@ from torch import Tensor
 from elman.cells import Cell, Spec
 from elman.engine import eager, extension, native, torch_kernels
 from elman.engine.operands import Operands
+from elman.engine.unit import say_once, transformed
 
 Run = Callable[[Cell, Spec, Operands, bool], tuple[Tensor, dict[str, Tensor]]]
 RUNS: dict[str, Run] = {"native": native.run, "torch": torch_kernels.run, "eager": eager.run}
@@ -76,7 +76,8 @@ def choose(
         raise ValueError(f"backend {asked!r} cannot run {cell!r} here: {refusals[0]}; use backend='auto'")
     if missed:
         return _missing(Choice("eager", refusals[-1]))
-    return Choice("eager", refusals[-1] if torch_kernels.kernel(cell) else "; ".join(refusals))
+    alone = torch_kernels.kernel(cell) is not None and transformed() is None
+    return Choice("eager", refusals[-1] if alone else "; ".join(refusals))
 
 
 def _missing(choice: Choice) -> Choice:
@@ -90,7 +91,8 @@ def run(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """As `elman.engine.eager.run`, by the backend that `choose` names.
 
-    Warns once for each class of cells that runs eagerly because its step is no step program, and says why.
+    Warns once for each class of cells that the engine leaves to another backend because its step is no step
+    program, or because of the derivative that is being taken, and says why.
 
     Raises:
         ValueError: as `choose`.
@@ -101,21 +103,20 @@ def run(
     if choice.backend != "native":  # which looks itself
         operands.check(spec)
     results = RUNS[choice.backend](cell, spec, operands, reverse)
-    if choice.backend == "eager" and asked == "auto" and type(cell) not in _WARNED:
-        _warn(cell, spec, choice)
+    if choice.backend != "native" and asked == "auto" and (reason := _fallen_back(cell, spec, choice)):
+        how = "runs eagerly, step by step" if choice.backend == "eager" else "runs by torch's kernels"
+        say_once(cell, f"{how}: {reason}; backend={choice.backend!r} asks for that")
     return results
 
 
-_WARNED: set[type[Cell]] = set()
-
-
-def _warn(cell: Cell, spec: Spec, choice: Choice) -> None:
-    reason = native.untraceable(cell, spec) if extension.native() is not None else None
-    if reason is None or reason not in choice.reason:
-        return
-    _WARNED.add(type(cell))
-    name = type(cell).__name__
-    warnings.warn(f"{name} runs eagerly, step by step: {reason}; backend='eager' asks for that", stacklevel=4)
+def _fallen_back(cell: Cell, spec: Spec, choice: Choice) -> str | None:
+    """Why the engine does not run what it would have run, or another cell in its place."""
+    if extension.native() is None:
+        return None
+    if (reason := transformed()) is not None:
+        return reason
+    reason = native.untraceable(cell, spec)
+    return reason if reason is not None and reason in choice.reason else None
 
 
 _BY_NAME = {name: Choice(name, "asked for by name") for name in RUNS}

@@ -24,6 +24,7 @@ from elman.engine.unit import (
     compiled,
     memory_budget,
     refusal,
+    say_once,
     set_memory_budget,
     untraceable,
 )
@@ -441,6 +442,14 @@ class _Call:
         self, leaves: Sequence[Tensor], gradients: Sequence[Tensor | None], needed: Sequence[bool]
     ) -> list[Tensor | None]:
         """The same gradients from the traced programs run eagerly, themselves differentiable."""
+        say_once(
+            self.network.units[0].cell,
+            "runs eagerly, step by step: a gradient that is itself differentiated (create_graph=True) is that of "
+            "the definition",
+        )
+        # Views: where one leaf is computed from another (a vector from parameters, an input from the layer's own
+        # weights, a state from what a reset puts in its place), each gradient is still by that leaf alone.
+        leaves = [leaf.view_as(leaf) for leaf in leaves]
         results = self.eagerly(leaves)
         pairs = [(o, g) for o, g in zip(results, gradients, strict=True) if g is not None and o.requires_grad]
         inputs = [leaf for leaf, need in zip(leaves, needed, strict=True) if need]

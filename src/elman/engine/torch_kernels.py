@@ -14,6 +14,7 @@ from elman.cells.gru import GRU
 from elman.cells.lstm import LSTM, ProjectedLSTM
 from elman.cells.rnn import RNN
 from elman.engine.operands import Operands
+from elman.engine.unit import under_vmap
 
 Kernel: TypeAlias = Callable[..., tuple[Tensor, ...]]
 _VF = torch._VF  # where torch.nn itself finds these kernels
@@ -42,20 +43,13 @@ def refusal(cell: Cell, x: Tensor, resets: Tensor | None, recorded: bool = False
         return "torch's kernels know no resets inside a sequence"
     if torch.autograd.forward_ad._current_level >= 0:
         return "torch's kernels know no forward-mode differentiation"
-    if _under_vmap():
+    if under_vmap():
         return "torch's kernels would run row by row under vmap"
     if x.is_meta:
         return "meta tensors hold nothing for a kernel to read"
     if 0 in x.shape[:2]:
         return "torch's kernels take no empty sequence"
     return None
-
-
-def _under_vmap() -> bool:
-    if torch._C._functorch.peek_interpreter_stack() is None:
-        return False
-    stack = torch._C._functorch.get_interpreter_stack() or ()
-    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack)
 
 
 def run(cell: Cell, spec: Spec, operands: Operands, reverse: bool = False) -> tuple[Tensor, dict[str, Tensor]]:

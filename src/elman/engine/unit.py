@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -127,13 +128,26 @@ def observed() -> str | None:
     """Who wants to see the operations of the definition, if anyone does."""
     if torch._C._get_tracing_state() is not None:
         return "torch.jit.trace records operations of torch alone"
-    if torch._C._functorch.peek_interpreter_stack() is not None:
-        return "under a transform of torch.func the definition itself is differentiated"
-    if torch.autograd.forward_ad._current_level >= 0:
-        return "in forward-mode differentiation the definition itself is differentiated"
     if torch._C._len_torch_dispatch_stack():
-        return "a dispatch mode is on: it sees the operations of the definition"
+        return transformed() or "a dispatch mode is on: it sees the operations of the definition"
+    return transformed()
+
+
+def transformed() -> str | None:
+    """Which derivative is being taken that the core knows nothing of, if one is."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return "the native engine knows no transforms of torch.func"
+    if torch.autograd.forward_ad._current_level >= 0:
+        return "the native engine knows no forward-mode differentiation"
     return None
+
+
+def under_vmap() -> bool:
+    """Whether tensors may be whole batches that look like one row."""
+    if torch._C._functorch.peek_interpreter_stack() is None:
+        return False
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return any(level.key() == torch._C._functorch.TransformType.Vmap for level in stack)
 
 
 def untraceable(cell: Cell, spec: Spec) -> str | None:
@@ -143,3 +157,13 @@ def untraceable(cell: Cell, spec: Spec) -> str | None:
     except Untraceable as error:
         return f"the cell's step is no step program: {error}"
     return None
+
+
+_SAID: set[tuple[type[Cell], str]] = set()
+
+
+def say_once(cell: Cell, what: str) -> None:
+    """Warns that something else than the core runs this class of cells: once a process for each reason."""
+    if (type(cell), what) not in _SAID:
+        _SAID.add((type(cell), what))
+        warnings.warn(f"{type(cell).__name__} {what}", stacklevel=5)

@@ -9,6 +9,7 @@ import torch
 from torch import _VF, Tensor, nn
 
 from elman.engine import NAMES
+from elman.engine.unit import transformed
 from elman.nn.drop_in_engine import engine_step, refuse_backend
 
 _KERNELS: dict[str, Callable[..., Any]] = {
@@ -38,9 +39,10 @@ class DropInCell(nn.RNNCellBase):
             weights = [getattr(self, name) for name in _NAMES]
         if self.backend not in NAMES:
             raise refuse_backend(self.backend)
-        if self.backend not in ("auto", "torch"):
-            return engine_step(self, mode, x, hx, weights)
-        return _KERNELS[mode](x, hx, *weights)
+        kernel = self.backend == "torch" or (
+            self.backend == "auto" and (torch.compiler.is_compiling() or not transformed())
+        )
+        return _KERNELS[mode](x, hx, *weights) if kernel else engine_step(self, mode, x, hx, weights)
 
     def _single(self, name: str, mode: str, x: Tensor, hx: Tensor | None) -> Tensor:
         # RNNCell and GRUCell: hx is one tensor.

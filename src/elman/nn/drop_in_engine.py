@@ -13,6 +13,7 @@ from elman.cells.gru import GRU
 from elman.cells.lstm import LSTM, ProjectedLSTM
 from elman.cells.rnn import RNN
 from elman.engine import NAMES, Choice, Misfit, choose, single_step
+from elman.engine.unit import transformed
 from elman.errors import UserError, did_you_mean
 from elman.nn.recurrent import Recurrent
 from elman.nn.stack import Stack, Variation, run, run_natively
@@ -66,10 +67,11 @@ def native_sequence(
     steps = x.shape[1 if module.batch_first else 0] if batch_sizes is None else len(batch_sizes)
     if not steps or (hx is not None and len(hx) != (2 if module.mode == "LSTM" else 1)):
         return None
-    if chosen(module, x, (*(hx or ()), *weights)).backend != "native":
-        return None
+    backend = chosen(module, x, (*(hx or ()), *weights)).backend
     try:
-        return engine_sequence(module, x, batch_sizes, hx, weights, "native", run_natively)
+        if backend == "native":
+            return engine_sequence(module, x, batch_sizes, hx, weights, "native", run_natively)
+        return engine_sequence(module, x, batch_sizes, hx, weights, "auto") if transformed() else None
     except Misfit:
         return None
 
@@ -96,7 +98,7 @@ def chosen(module: nn.RNNBase, x: Tensor, others: Sequence[Tensor] = ()) -> Choi
         return Choice("torch", "asked for by name" if named else "under autocast the formats are torch's")
     stack = _stack_of(module)
     choice = choose(stack.cell, stack.resting[0], x, asked=asked, others=others)
-    return choice if asked != "auto" or choice.backend != "eager" else _KERNEL
+    return choice if asked != "auto" or choice.backend != "eager" or transformed() else _KERNEL
 
 
 def as_recurrent(module: nn.RNNBase, weights: Sequence[Tensor]) -> Recurrent:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from elman.engine import NAMES
+from elman.engine.unit import transformed
 from elman.nn.drop_in import DropIn
 from elman.nn.drop_in_cells import DropInCell
 from elman.nn.drop_in_engine import chosen, refuse_backend
@@ -49,7 +50,8 @@ def _lines(module: nn.Module, x: Tensor, resets: Tensor | None) -> list[str]:
             choice = chosen(module, x)
             return [f": {choice.backend} ({choice.reason})"]
         if module.backend == "auto":
-            return [": torch (one step alone runs in torch's kernel)"]
+            reason = transformed()
+            return [f": eager ({reason})" if reason else ": torch (one step alone runs in torch's kernel)"]
         return [f": {module.backend} (asked for by name)"]
     if isinstance(module, nn.RNNBase | nn.RNNCellBase):
         kind = f"{type(module).__module__}.{type(module).__name__}"

@@ -23,6 +23,7 @@ from elman.engine import (
     run_network,
     single_step,
 )
+from elman.engine.unit import under_vmap
 from elman.nn.pooling import last_step
 from elman.nn.stack import Stack, Variation, prepared, run
 from elman.nn.stream import States, Stream, Streaming, Tensors
@@ -433,7 +434,8 @@ class Recurrent(nn.Module):
                 raise ValueError(
                     f"lengths must be ({rows},) integers, got {tuple(lengths.shape)} of {lengths.dtype}"
                 )
-            if not torch.compiler.is_compiling() and not lengths.is_meta and rows:
+            unseen = torch.compiler.is_compiling() or lengths.is_meta or under_vmap()
+            if rows and not unseen:
                 low, high = int(lengths.min()), int(lengths.max())
                 if low < 0 or high > steps:
                     raise ValueError(f"lengths must be from 0 to T = {steps}, got {low} to {high}")
