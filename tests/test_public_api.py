@@ -21,7 +21,7 @@ def test_the_public_names_are_exactly_these() -> None:
     assert all(getattr(elman, name) is not None for name in elman.__all__)
     assert sorted(elman.nn.__all__) == [
         "GRU", "GRUCell", "LSTM", "LSTMCell", "Layers", "Pooling", "RNN", "RNNCell", "Recurrent", "Stream",
-        "convert", "explain", "initialise", "revert",
+        "convert", "explain", "from_keras", "from_onnx", "initialise", "revert", "to_keras", "to_onnx",
     ]  # fmt: skip
     assert sorted(elman.models.__all__) == [
         "Attention", "CarriedState", "Committee", "EncoderDecoder", "Hypothesis", "LanguageModel", "ManyToMany",
