@@ -1,7 +1,7 @@
 """Twelve cells of the library torchrecurrent beside the same cells said as Elman's: a forward and a backward pass.
 
-Writes benchmarks/results/other_cells.json. B 8, H 128, T 512, single precision, the same weights; outputs and gradients
-are compared first. Turn by turn, the median of several rounds of each.
+Writes benchmarks/results/other_cells.json. B 8, H 128, T 512, single precision, the same weights; gradients are
+compared first. Turn by turn, the median of several rounds of each.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import elman
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-from cells.torchrecurrent_cells import PAIRS, ours_from_theirs, pair  # noqa: E402 - the tests' cells
+from cells.torchrecurrent_cells import PAIRS, ours_from_theirs, pair
 
 ROWS, UNITS, STEPS, ROUNDS = 8, 128, 512, 7
 RESULTS = Path(__file__).parent / "results" / "other_cells.json"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import replace
 
 import pytest
@@ -15,12 +14,9 @@ from elman.engine import Operands, eager, native
 from engine.agreement import Case
 from engine.native_runs import assert_agree, given, results
 from engine.odd_cells import ODD_CELLS
-from engine.test_programs_random import Random, random_case
+from engine.test_programs_random import BLOCKS, PROGRAMS, Random, random_case
 from every_cell import EVERY_CELL, WRAPPED
 
-# Random programs to run; many more of them in a long search: ELMAN_PROGRAMS=20000.
-PROGRAMS = int(os.environ.get("ELMAN_PROGRAMS", "300"))
-BLOCKS = 12
 pytestmark = [pytest.mark.native, pytest.mark.usefixtures("poison")]
 OF_STEPS = [cell for cell in WRAPPED.values() if not cell.prepares]
 CELLS = [*EVERY_CELL.values(), *ODD_CELLS, *OF_STEPS]

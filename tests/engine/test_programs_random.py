@@ -6,6 +6,7 @@ and chaos would be found instead of mistakes.
 
 from __future__ import annotations
 
+import os
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from torch import sigmoid, tanh
 
 from elman.cells import Cell, Inputs, State, Step, Weights
 from engine.agreement import Case, check
+
+# How many cells; many more of them in a long search: ELMAN_PROGRAMS=20000.
+PROGRAMS = int(os.environ.get("ELMAN_PROGRAMS", "300"))
+BLOCKS = 12
 
 BINARY: tuple[Callable[[Any, Any], Any], ...] = (
     lambda a, b: a + b,
@@ -116,7 +121,7 @@ def random_case(seed: int) -> Case:
     )
 
 
-@pytest.mark.parametrize("block", range(12))
+@pytest.mark.parametrize("block", range(BLOCKS))
 def test_random_cells_agree_with_autograd(block: int) -> None:
-    for seed in range(25 * block, 25 * (block + 1)):
+    for seed in range(block, PROGRAMS, BLOCKS):
         check(Random(seed), random_case(seed))

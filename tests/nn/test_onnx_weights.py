@@ -194,6 +194,30 @@ def test_a_state_that_the_model_feeds_must_be_given() -> None:
         made(torch.zeros(T, B, D))
 
 
+@pytest.mark.parametrize("number", [0.0, 0.5])
+@pytest.mark.parametrize("maker", ["Expand", "ConstantOfShape"])
+def test_a_state_of_zeros_need_not_be_given(maker: str, number: float) -> None:
+    """As PyTorch's exporter writes it: a constant, expanded to the number of rows."""
+    from onnx import helper, numpy_helper
+
+    model, shape = node_model("GRU", ("initial_h",)), ["shape"]
+    if maker == "Expand":
+        shape = ["start", "shape"]
+        model.graph.initializer.append(numpy_helper.from_array(np.full((1, 1, H), number, np.float32), "start"))
+        given = {}
+    else:
+        given = {"value": helper.make_tensor("value", 1, [1], [number])}
+    model.graph.node.insert(0, helper.make_node(maker, shape, ["made"], **given))
+    model.graph.node.insert(1, helper.make_node("Identity", ["made"], ["initial_h"]))
+    model.graph.input[1].name = "shape"
+    made, x = from_onnx(model), torch.randn(T, B, D)
+    if number:
+        with pytest.raises(ValueError, match="the model feeds initial_h into this node"):
+            made(x)
+    else:
+        assert_equal(made(x)[0], made(x, initial_h=torch.zeros(1, B, H))[0])
+
+
 def test_a_constant_state_is_kept() -> None:
     from onnx import numpy_helper
 

@@ -78,7 +78,7 @@ def from_keras(layer: Any) -> Recurrent:
         outputs="all" if first.return_sequences else "last",
         dtype=kernel.dtype,
     )
-    tensors = {}
+    tensors: dict[str, Tensor] = {}
     for part, (_, _, suffix) in zip(parts, made.stack.passes(), strict=True):
         tensors |= {name + suffix: t for name, t in _from(part.cell, GATES[kind], made.cell.gates).items()}
     load(made, tensors)

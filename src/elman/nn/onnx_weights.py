@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ INPUTS = ("X", "W", "R", "B", "sequence_lens", "initial_h", "initial_c", "P")
 WEIGHTS = ("W", "R", "B", "P")
 USUAL = {"RNN": ("Tanh",), "GRU": ("Sigmoid", "Tanh"), "LSTM": ("Sigmoid", "Tanh", "Tanh")}
 OPSET, IR = 17, 8
+RESHAPING = ("Cast", "Expand", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze")
 
 
 class OnnxRecurrent(nn.Module):
@@ -157,7 +158,7 @@ def from_onnx(model: Any, node: str | None = None) -> OnnxRecurrent:
         direction,
         bool(options.get("layout", 0)),
         {name: value for name, value in constants.items() if name not in WEIGHTS},
-        [name for name, value in values.items() if value is None],
+        [name for name, value in values.items() if value is None and not _is_zero(onnx, model, names[name])],
     )
     _compare(made, found.op_type, constants, options, [*names], where)
     return made
@@ -248,6 +249,17 @@ def _constant(onnx: Any, model: Any, name: str) -> Tensor | None:
     return torch.from_numpy(np.array(array if exact else array.astype(np.float32)))
 
 
+def _is_zero(onnx: Any, model: Any, name: str) -> bool:
+    """Whether a name stands for zeros of whatever shape: exporters write states that nobody gave so."""
+    value = _constant(onnx, model, name)
+    maker = next((n for n in model.graph.node if name in n.output), None)
+    if value is not None or maker is None:
+        return value is not None and not value.any()
+    if maker.op_type == "ConstantOfShape":
+        return not any(onnx.numpy_helper.to_array(a.t).any() for a in maker.attribute)
+    return maker.op_type in RESHAPING and _is_zero(onnx, model, maker.input[0])
+
+
 def _activations(kind: str, options: Mapping[str, Any], directions: int) -> list[Activation]:
     """Of one direction; the numbers are dealt to the functions that have such, in turn.
 
@@ -259,11 +271,13 @@ def _activations(kind: str, options: Mapping[str, Any], directions: int) -> list
     found: list[Activation] = []
     for name in names:
         clip = None if len(found) % 3 == 2 and kind == "LSTM" else options.get("clip")
-        numbers = [next(rest, usual) for rest, usual in zip(given, defaults(name), strict=False)]
-        if None in numbers:
+        usual = defaults(name)
+        numbers = [next(rest, number) for rest, number in zip(given, usual, strict=False)]
+        known = tuple(number for number in numbers if number is not None)
+        if len(known) < len(usual):
             fix = "give activation_alpha and activation_beta"
             raise UserError(f"{name} has no usual numbers", where=kind, found=numbers, fix=fix)
-        found.append(Activation(name.capitalize(), tuple(numbers), clip))
+        found.append(Activation(name.capitalize(), known, clip))
     each = len(USUAL[kind])
     if len(found) != each * directions or found[:each] * directions != found:
         raise UserError(
@@ -283,11 +297,13 @@ def _cell(kind: str, options: Mapping[str, Any], directions: int, peepholes: boo
         return RNN(f.name.lower()) if f in (Activation("Tanh"), Activation("Relu")) else OperatorRNN(f)  # type: ignore[arg-type]
     if kind == "GRU":
         after = bool(options.get("linear_before_reset", 0))
-        return (GRU() if after else ResetBeforeGRU()) if usual else OperatorGRU(*chosen, reset_after=after)
+        f, g = chosen
+        return (GRU() if after else ResetBeforeGRU()) if usual else OperatorGRU(f, g, after)
     coupled = bool(options.get("input_forget", 0))
     if usual and not coupled:
         return PeepholeLSTM() if peepholes else LSTM()
-    return OperatorLSTM(*chosen, peepholes=peepholes, input_forget=coupled)
+    f, g, h = chosen
+    return OperatorLSTM(f, g, h, peepholes, coupled)
 
 
 def _node_of(cell: Cell, directions: int) -> tuple[str, dict[str, Any]]:
@@ -429,7 +445,7 @@ def _random_inputs(layer: Recurrent, named: Sequence[str], batchwise: bool, ragg
         if name in named:
             shape = (stack.directions, ROWS, stack.hidden_size)
             state = torch.randn(shape, generator=g, dtype=dtype)
-            found[name] = cast(Tensor, state.transpose(0, 1).contiguous() if batchwise else state)
+            found[name] = state.transpose(0, 1).contiguous() if batchwise else state
     if "sequence_lens" in named:
         lengths = [STEPS, 1, STEPS // 2] if ragged else [STEPS] * ROWS
         found["sequence_lens"] = torch.tensor(lengths, dtype=torch.int32)
