@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from backends import FASTEST
+from backends import FALLS_BACK, FASTEST
 from elman.engine import unit
 from elman.nn import Recurrent
 from every_cell import EVERY_CELL
@@ -68,6 +68,7 @@ def test_asking_changes_no_bit_and_values_can_be_differentiated():
     torch.autograd.gradcheck(lambda v: tuple(layer(v, return_all=True)[2].values()), x[:2, :3].requires_grad_())
 
 
+@FALLS_BACK
 @pytest.mark.native
 def test_second_derivatives_of_inner_values():
     layer, x = layer_of("gru", "native", layers=1)

@@ -22,11 +22,12 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.testing import assert_close
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map, tree_unflatten
 
+from backends import FALLS_BACK
 from elman.nn import drop_in, drop_in_cells
 from tolerances import assert_equal
 
 # Said once a process by torch, by whichever call with a projection comes first.
-pytestmark = pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+pytestmark = [FALLS_BACK, pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")]
 
 
 def database():
