@@ -1,12 +1,11 @@
-"""The one table of tolerances: how far two computations of the same equations may differ, by number format."""
+"""Equality within the one table of tolerances, which is `elman.checking`'s own."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-# Absolute and relative. fp64: what the definition must agree to with torch.nn. fp32: a few hundred roundings.
-TOLERANCES = {torch.float64: 1e-10, torch.float32: 2e-5}
+from elman.checking import TOLERANCES
 
 
 def assert_equal(got: Tensor, wanted: Tensor, what: str = "") -> None:

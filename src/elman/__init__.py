@@ -9,6 +9,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from elman import cells, data, insight, models, nn
+    from elman.checking import check_cell, verify
     from elman.errors import UserError
     from elman.insight import draw
     from elman.nn import Recurrent, convert, explain, revert
@@ -24,6 +25,8 @@ _HOME = {
     "revert": "elman.nn",
     "load": "elman.recipes",
     "train": "elman.recipes",
+    "check_cell": "elman.checking",
+    "verify": "elman.checking",
 }
 _PACKAGES = ("cells", "data", "insight", "models", "nn")
 
@@ -32,6 +35,7 @@ __all__ = [
     "UserError",
     "__version__",
     "cells",
+    "check_cell",
     "convert",
     "data",
     "draw",
@@ -42,6 +46,7 @@ __all__ = [
     "nn",
     "revert",
     "train",
+    "verify",
 ]
 
 

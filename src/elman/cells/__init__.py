@@ -10,7 +10,9 @@ import ast
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from types import MappingProxyType
 from typing import Any
@@ -51,8 +53,12 @@ __all__ = [
     "Wrapper",
     "Zoneout",
     "get",
+    "made",
     "registered",
+    "using",
 ]
+
+_IN_USE: ContextVar[Cell | None] = ContextVar("_IN_USE", default=None)
 
 
 @cache
@@ -128,13 +134,58 @@ def _spelled(text: str) -> Cell:
 def _made(
     name: str, known: Mapping[str, type[Cell]], args: Sequence[Any], options: Mapping[str, Any], where: str
 ) -> Cell:
+    own = _IN_USE.get()
+    if own is not None and name.lower() == type(own).__name__.lower():
+        return own if not args and not options else made(type(own), where, args, options)
     if name.lower() not in known:
         raise UserError("no such cell", found=repr(name), fix=did_you_mean(name.lower(), known))
+    return made(known[name.lower()], where, args, options)
+
+
+def made(
+    kind: type[Cell], where: str = "", args: Sequence[Any] = (), options: Mapping[str, Any] = MappingProxyType({})
+) -> Cell:
+    """A cell of a class; `where` is what the user wrote.
+
+    Raises:
+        UserError: its options are wrong or missing.
+    """
     try:
-        return known[name.lower()](*args, **options)
+        return kind(*args, **options)
     except (TypeError, ValueError) as error:
-        fix = f"give the cell itself, as elman.cells.{known[name.lower()].__name__}(...)"
-        raise UserError("a cell's options are wrong or missing", where=where, found=str(error), fix=fix) from error
+        home = "elman.cells." if kind.__module__.startswith("elman.cells.") else ""
+        fix = f"give the cell itself, as {home}{kind.__name__}(...)"
+        what = "a cell's options are wrong or missing"
+        raise UserError(what, where=where or kind.__name__, found=str(error), fix=fix) from error
+
+
+@contextmanager
+def using(cell: Cell | None) -> Iterator[None]:
+    """Within, a cell of the user's own is found by the name of its class, as those of this folder are.
+
+    By its name alone it is the cell as it is; a text may also give it other options, or wrap it.
+
+    Raises:
+        UserError: a cell of this folder has that name.
+
+    Example:
+        >>> from dataclasses import dataclass
+        >>> @dataclass(frozen=True)
+        ... class Mine(Cell):
+        ...     gates = ("h",)
+        >>> with using(Mine()):
+        ...     get("mine")
+        Mine()
+    """
+    if cell is not None:
+        name = type(cell).__name__
+        if {**registered(), **WRAPPERS}.get(name.lower(), type(cell)) is not type(cell):
+            raise UserError("Elman has a cell of this name", found=name, fix="give yours another name")
+    token = _IN_USE.set(cell)
+    try:
+        yield
+    finally:
+        _IN_USE.reset(token)
 
 
 def __getattr__(name: str) -> Any:

@@ -25,13 +25,14 @@ from elman.cli.generate import generate
 from elman.cli.predict import predict
 from elman.cli.recipes import recipes
 from elman.cli.train import train
+from elman.cli.verify import verify
 from elman.errors import UserError
 
 __all__ = ["main"]
 
 _USER_ERROR = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
-_VERBS = (recipes, train, evaluate, predict, generate, complete, demo, doctor, data, bench)
+_VERBS = (recipes, train, evaluate, predict, generate, complete, demo, doctor, data, bench, verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
+from elman.cli.own_cell import OwnCell, load
 from elman.errors import UserError, visible
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def complete(
         str | None, typer.Argument(help="What is to be completed; else as you type, or a line at a time.")
     ] = None,
     count: Annotated[int, typer.Option(min=1, max=100, help="Continuations.")] = 5,
+    cell: OwnCell = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines, an object a text.")] = False,
 ) -> None:
     """Complete a text with a trained model, to the end of the word.
@@ -34,11 +36,9 @@ def complete(
     elman complete runs/autocomplete
     echo "In the beg" | elman complete runs/autocomplete --json
     """  # noqa: D301
-    from elman import recipes
-
     if text is None and sys.stdin is None:
         raise UserError("nothing to complete: no text is given and standard input is closed", where="complete")
-    model = recipes.load(folder)
+    model = load(folder, cell)
     if text is not None:
         _warn(model, text)
         _show(model, text, count, as_json)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from elman.cli.own_cell import OwnCell, load
 from elman.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ def evaluate(
     ] = None,
     text: Annotated[str | None, typer.Option(help="The column of texts; else the one trained on.")] = None,
     label: Annotated[str | None, typer.Option(help="The column of labels; else the one trained on.")] = None,
+    cell: OwnCell = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
 ) -> None:
     """Measure a trained model.
@@ -33,13 +35,12 @@ def evaluate(
     elman evaluate runs/sentiment
     elman evaluate runs/sentiment --data more.csv
     """  # noqa: D301
-    from elman import recipes
     from elman.cli.console import results, say, write_json
     from elman.cli.tables import by_tag, comparison, confusion
 
     if data is None and (text is not None or label is not None):
         raise UserError("--text and --label are about other rows", where="evaluate", fix="name them with --data")
-    model = recipes.load(folder)
+    model = load(folder, cell)
     measured = model.evaluate(data, text, label)
     if as_json:
         names = _classes(model)

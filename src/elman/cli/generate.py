@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from elman.cli.own_cell import OwnCell, load
 from elman.errors import UserError, visible
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def generate(
         Path | None, typer.Option(help="A file or name to save it under, as the model saves it: text, sound.")
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --out replace files.")] = False,
+    cell: OwnCell = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines, an object a text.")] = False,
 ) -> None:
     """Write with a trained model.
@@ -57,7 +59,6 @@ def generate(
     elman generate runs/music --prompt "[M:6/8][K:G] GAB" --out tune
     elman generate runs/sound --prompt three --out three.wav
     """  # noqa: D301
-    from elman import recipes
     from elman.cli.console import say, write_json
 
     sampling = _sampling(steps or 500, temperature, top_k, top_p, repetition_penalty, seed)
@@ -66,7 +67,7 @@ def generate(
     if beams is not None and count > beams:
         raise UserError("K beams find K texts", where="--beams", found=f"--beams {beams} --count {count}")
     given = _read_prompt(prompt)
-    model = recipes.load(folder)
+    model = load(folder, cell)
     if given and (unknown := model.unknown(given)):
         say(f"read as unknown, as the training texts do not hold it: {' '.join(map(visible, unknown))}")
     if steps is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
+from elman.cli.own_cell import OwnCell, load
 from elman.errors import UserError, visible
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def predict(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Let --out replace a file.")] = False,
     words: Annotated[bool, typer.Option("--words", help="Show how the verdict moves word by word.")] = False,
+    cell: OwnCell = None,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines, an object a text.")] = False,
 ) -> None:
     """Use a trained model.
@@ -42,10 +44,9 @@ def predict(
     tail -f tweets.jsonl | elman predict runs/sentiment -
     """  # noqa: D301
     _check(texts, data, text, out, force, words)
-    from elman import recipes
     from elman.recipes.text_model import TextModel
 
-    model = text_model(folder) if words else recipes.load(folder)
+    model = text_model(folder, cell) if words else load(folder, cell)
     if data is not None and not isinstance(model, TextModel):
         _refuse_table_options(model, text, out, force)
         _predict_inputs(model, model.inputs(data), as_json)
@@ -66,12 +67,11 @@ def predict(
         predict_lines(model, sys.stdin.buffer)
 
 
-def text_model(folder: Path) -> TextModel:
+def text_model(folder: Path, cell: str | None = None) -> TextModel:
     """The model in a folder, which must be one that reads texts."""
-    from elman import recipes
     from elman.recipes.text_model import TextModel
 
-    model = recipes.load(folder)
+    model = load(folder, cell)
     if not isinstance(model, TextModel):
         what = "only a model that reads texts can be used here"
         raise UserError(what, where=folder, found=f"recipe {model.recipe.name!r}")

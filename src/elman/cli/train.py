@@ -16,6 +16,7 @@ from elman.errors import visible
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from elman.cells import Cell
     from elman.recipes import Recipe, Request, Trained
 
 
@@ -34,6 +35,12 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; can be repeated.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings; --set overrules it.")] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE.py:CLASS", help="A cell of your own in place of the recipe's; the file is run."
+        ),
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="JSON for machines.")] = False,
@@ -45,28 +52,32 @@ def train(
     elman train sentiment --data reviews.csv --text review --label stars
     elman train sentiment --set model.cell=lstm --set train.epochs=3 --out runs/lstm
     elman train sentiment --set model.cell=lstm --set train.epochs=3 --out runs/lstm --resume
+    elman train sentiment --cell mine.py:Leaky
     """  # noqa: D301
-    from elman import recipes
+    from elman import cells, recipes
     from elman.cli.console import from_here, say, write_json
+    from elman.recipes.own_cell import from_file
     from elman.training import process
 
-    chosen = recipes.get(recipe)
+    chosen, own = recipes.get(recipe), None if cell is None else from_file(cell)
     rank, _ = process()
-    wanted = recipes.request(recipe, _settings(chosen, config, changes or []), out=out, resume=resume)
-    request = replace(wanted, data=data, text=text, label=label)
-    if dry_run:
+    with cells.using(own):
+        settings = _settings(chosen, config, changes or [], own)
+        wanted = recipes.request(recipe, settings, out=out, resume=resume, cell=own)
+        request = replace(wanted, data=data, text=text, label=label)
+        if dry_run:
+            if rank == 0:
+                _show_plan(chosen.plan(request), as_json)
+            return
         if rank == 0:
-            _show_plan(chosen.plan(request), as_json)
-        return
-    if rank == 0:
-        say(f"folder: {from_here(request.out)}")
-    with resumable(f"the same command and: --out {shlex.quote(from_here(request.out))} --resume"):
-        trained = chosen.train(request)
+            say(f"folder: {from_here(request.out)}")
+        with resumable(f"the same command and: --out {shlex.quote(from_here(request.out))} --resume"):
+            trained = chosen.train(request)
     if rank == 0 and as_json:
         write_json({"folder": str(trained.folder), **trained.metrics})
     elif rank == 0:
         show_trained(trained, chosen, own=data is None)
-        _suggest(request, trained)
+        _suggest(request, trained, cell)
 
 
 @contextmanager
@@ -106,11 +117,13 @@ def show_trained(trained: Trained, recipe: Recipe, *, own: bool) -> None:
         console.print(f"target {measure} {wanted} {name}: {verdict} ({ahead:+.3f})")
 
 
-def _settings(recipe: Recipe, config: Path | None, changes: list[str]) -> BaseModel:
+def _settings(recipe: Recipe, config: Path | None, changes: list[str], own: Cell | None) -> BaseModel:
+    from elman.recipes.own_cell import with_cell
     from elman.recipes.settings import changed, from_assignments, from_file
 
     read = {} if config is None else from_file(config)
-    return changed(changed(recipe.settings, read, str(config)), from_assignments(changes), "--set")
+    wanted = changed(changed(recipe.settings, read, str(config)), from_assignments(changes), "--set")
+    return wanted if own is None else with_cell(recipe.settings, wanted, own)
 
 
 def _show_plan(plan: list[tuple[str, str]], as_json: bool) -> None:
@@ -127,7 +140,7 @@ def _show_plan(plan: list[tuple[str, str]], as_json: bool) -> None:
     results().print("\ndry run: nothing was written")
 
 
-def _suggest(request: Request, trained: Trained) -> None:
+def _suggest(request: Request, trained: Trained, cell: str | None) -> None:
     from elman.cli.console import from_here, suggest
 
     folder = from_here(trained.folder)
@@ -135,4 +148,4 @@ def _suggest(request: Request, trained: Trained) -> None:
     if trained.model.recipe.reads_table and isinstance(request.data, str) and Path(request.data).is_file():
         predictions = ["--data", request.data, "--out", "predictions.csv"]
         commands.append(["elman", "predict", folder, *predictions])
-    suggest("\nnext:", commands)
+    suggest("\nnext:", [[*command, *([] if cell is None else ["--cell", cell])] for command in commands])

@@ -230,15 +230,22 @@ def trace(cell: Cell, spec: Spec) -> Program:
         >>> [n.op for n in trace(RNN(), RNN().spec(3, 5)).nodes if n.args]
         ['product', 'product', 'tanh']
     """
-    tape = Tape(Sym)
+    return hoist(fold_sums(prune(record(Tape(Sym), cell, spec))))
+
+
+def record(tape: Tape, cell: Cell, spec: Spec) -> Program:
+    """The step as it stands, operation by operation, on a tape of `Sym`: nothing is folded, hoisted or left out.
+
+    Raises:
+        Untraceable: as `trace`.
+    """
     try:
         step = cell.step(*arguments(tape, spec))
         outputs = results(tape, cell, spec, step)
     except Exception as error:
         said = str(error) if isinstance(error, EXPECTED) else f"{type(error).__name__}: {error}"
         raise Untraceable(f"{said}{position(error)}") from error
-    program = Program(spec, tuple(tape.nodes), outputs)
-    return hoist(fold_sums(prune(program)))
+    return Program(spec, tuple(tape.nodes), outputs)
 
 
 def arguments(tape: Tape, spec: Spec) -> tuple[Inputs, State, Any]:

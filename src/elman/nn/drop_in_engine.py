@@ -29,7 +29,8 @@ def refuse_backend(name: str) -> UserError:
     return UserError(f"no backend {name!r} for this layer", where="backend", fix=did_you_mean(name, NAMES))
 
 
-def _cell(mode: str, proj_size: int) -> RNN | GRU | LSTM | ProjectedLSTM:
+def cell_of(mode: str, proj_size: int) -> RNN | GRU | LSTM | ProjectedLSTM:
+    """The cell that a module of torch.nn with this `mode` computes."""
     if mode == "LSTM":
         return ProjectedLSTM(proj_size) if proj_size else LSTM()
     return GRU() if mode == "GRU" else RNN("tanh" if mode == "RNN_TANH" else "relu")
@@ -44,7 +45,7 @@ def _made(key: tuple[Any, ...]) -> bool:
     # Made while a graph is being compiled, not by the graph: it is looked up there, among those already made.
     if key not in _STACKS:
         mode, proj_size, *settings = key
-        _STACKS[key] = Stack(_cell(mode, proj_size), *settings)
+        _STACKS[key] = Stack(cell_of(mode, proj_size), *settings)
     return True
 
 

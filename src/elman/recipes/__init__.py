@@ -13,9 +13,12 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from elman import cells
+from elman.cells import Cell
 from elman.errors import UserError, did_you_mean
 from elman.export import read_model
 from elman.recipes.contract import Model, Recipe, Request, Trained
+from elman.recipes.own_cell import check_cell, with_cell
 from elman.recipes.settings import changed
 from elman.training import Progress, Silent, console_progress, process
 
@@ -62,6 +65,7 @@ def request(
     out: str | Path | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    cell: Cell | None = None,
 ) -> Request:
     """A request whose folder is settled and whose progress is told by the first process alone.
 
@@ -80,10 +84,11 @@ def request(
         settings=settings,
         progress=(progress or console_progress()) if rank == 0 else Silent(),
         resume=resume,
+        cell=cell,
     )
 
 
-def train(
+def train(  # noqa: PLR0913 - what may be asked
     recipe: str,
     data: Any = None,
     *,
@@ -93,6 +98,7 @@ def train(
     settings: Mapping[str, Any] | None = None,
     resume: bool = False,
     progress: Progress | None = None,
+    cell: Cell | None = None,
 ) -> Trained:
     """Train a recipe and write its model folder.
 
@@ -106,6 +112,7 @@ def train(
         settings: changed settings by dotted key, such as {"model.cell": "lstm"}.
         resume: go on with the run in `out`.
         progress: is told what happens; by default a bar or plain lines on standard error.
+        cell: a cell of your own in place of the recipe's; `load` asks for it again.
 
     Returns:
         The folder, the metrics, and the model ready to use.
@@ -119,20 +126,31 @@ def train(
         ['positive']
     """
     chosen = get(recipe)
-    wanted = changed(chosen.settings, settings or {})
-    asked = request(recipe, wanted, out=out, resume=resume, progress=progress)
-    return chosen.train(replace(asked, data=data, text=text, label=label))
+    with cells.using(cell):
+        wanted = changed(chosen.settings, settings or {})
+        if cell is not None:
+            wanted = with_cell(chosen.settings, wanted, cell)
+        asked = request(recipe, wanted, out=out, resume=resume, progress=progress, cell=cell)
+        return chosen.train(replace(asked, data=data, text=text, label=label))
 
 
-def load(folder: str | Path) -> Model:
+def load(folder: str | Path, cell: Cell | None = None) -> Model:
     """The trained model in a folder.
 
+    Args:
+        folder: where it stands.
+        cell: the cell of your own that it was trained with, where it was.
+
     Raises:
-        UserError: the folder is missing, damaged, or no model of a recipe known here.
+        UserError: the folder is missing, damaged, or no model of a recipe known here; it needs a cell of your own,
+            or another one.
 
     Example:
         >>> load("runs/sentiment").predict(["not bad at all"])  # doctest: +SKIP
         ['positive']
     """
     found = read_model(folder)
-    return get(str(found.config.get("recipe"))).load(found)
+    recipe = get(str(found.config.get("recipe")))
+    check_cell(found, cell)
+    with cells.using(cell):
+        return recipe.load(found)

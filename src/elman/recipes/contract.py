@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from pydantic import BaseModel
 
+from elman.cells import Cell
 from elman.errors import UserError
 from elman.export import ModelFolder
 from elman.models import Sampling
@@ -28,6 +29,7 @@ class Request:
         settings: the recipe's settings, changed.
         resume: go on with the run in `out`.
         progress: is told what happens.
+        cell: a cell of the user's own, which the settings name.
     """
 
     out: Path
@@ -37,6 +39,7 @@ class Request:
     text: str | None = None
     label: str | None = None
     resume: bool = False
+    cell: Cell | None = None
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from elman.export import ModelFolder, save_model
 from elman.nn import Recurrent, explain
 from elman.recipes.contract import Model, Recipe, Request, Trained
 from elman.recipes.model_folder import FolderConfig, checked_config, load_weights, source_of, training_figures
+from elman.recipes.own_cell import noted
 from elman.recipes.settings import described, meaning
 from elman.training import Fitted, TrainSettings, fit, process
 
@@ -195,6 +196,7 @@ class Job(Recipe, Generic[P, M]):
     def train(self, request: Request) -> Trained:
         """Train on the request's data, measure on its test part, and write the model folder."""
         self.require(request)
+        own_cell = noted(request.cell) if request.cell else {}  # before its file can change
         prepared, model = self._begin(request)
         fitted, rows = self.teach(model, prepared, request, request.out)
         model.metrics = {
@@ -208,6 +210,7 @@ class Job(Recipe, Generic[P, M]):
         model.config = {
             "recipe": self.name,
             "settings": model.settings.model_dump(),
+            **own_cell,
             **model.described(),
             "data": {
                 "own": request.data is None,
@@ -235,7 +238,7 @@ class Job(Recipe, Generic[P, M]):
             lambda network: {k: v for k, v in lesson.validate(network).items() if isinstance(v, float)},
             model.settings.train,
             out,
-            about={"the data": prepared.fingerprint(), **meaning(model.settings)},
+            about={"the data": prepared.fingerprint(), **meaning(model.settings), **_cell_of(request)},
             resume=request.resume,
             progress=request.progress,
         )
@@ -329,6 +332,13 @@ def _runs(network: nn.Module) -> str:
     layers = [module for module in network.modules() if isinstance(module, Recurrent)]
     lines = {explain(layer, torch.zeros(1, 1, layer.input_size)) for layer in layers}
     return "\n".join(sorted(lines)) or "torch: no recurrent layer"
+
+
+def _cell_of(request: Request) -> dict[str, str | None]:
+    if request.cell is None:
+        return {}
+    about = noted(request.cell)["cell"]
+    return {"the cell's options": about["options"], "the cell's source": about["sha256"]}
 
 
 def _silent(_: str) -> None:

@@ -13,6 +13,15 @@ from elman.export import ModelFolder, first_not_finite
 from elman.training import Fitted
 
 
+class CellConfig(BaseModel):
+    """The cell of a user's own that a model runs: what it is called, its options, and the hash of its source."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    name: str
+    options: str
+    sha256: str | None
+
+
 class FolderConfig(BaseModel):
     """What `config.json` of every model holds; a recipe's own adds what rebuilds its model."""
 
@@ -20,6 +29,7 @@ class FolderConfig(BaseModel):
     format_version: int
     elman_version: str
     recipe: str
+    cell: CellConfig | None = None
 
 
 C = TypeVar("C", bound=FolderConfig)
