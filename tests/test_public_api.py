@@ -14,8 +14,8 @@ SOURCE = Path(elman.__file__).parent
 
 def test_the_public_names_are_exactly_these() -> None:
     assert sorted(elman.__all__) == [
-        "Recurrent", "UserError", "__version__", "cells", "convert", "data", "draw", "explain", "insight",
-        "load", "models", "nn", "revert", "train",
+        "Recurrent", "UserError", "__version__", "cells", "check_cell", "convert", "data", "draw", "explain",
+        "insight", "load", "models", "nn", "revert", "train", "verify",
     ]  # fmt: skip
     assert sorted(dir(elman)) == sorted(elman.__all__)
     assert all(getattr(elman, name) is not None for name in elman.__all__)

@@ -1,11 +1,11 @@
-"""Equality within the one table of tolerances, which is `elman.checking`'s own."""
+"""Equality within the one table of tolerances, which is the engine's own."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from elman.checking import TOLERANCES
+from elman.engine.tolerances import TOLERANCES
 
 
 def assert_equal(got: Tensor, wanted: Tensor, what: str = "") -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from backends import assert_engine_bits
+from elman.cells import Cell, Step
 from elman.errors import UserError
 from elman.nn import GRU, LSTM, RNN, Recurrent, Stream
 from every_cell import EVERY_CELL
@@ -194,6 +196,19 @@ def test_states_that_were_read_stay_what_they_were() -> None:
             resumed.step(x[:, 4])
     resumed.reset()  # outside of the mode that its steps were taken in
     assert_equal(resumed.step(x[:, 0]), layer(x)[0][:, 0])
+
+
+def test_a_cell_that_the_engine_cannot_run_streams_by_its_definition() -> None:
+    @dataclass(frozen=True)
+    class Sine(Cell):
+        gates = ("h",)
+
+        def step(self, x, s, w):
+            return Step(h=torch.sin(x.h + w(s.h).h))
+
+    layer, x = Recurrent(Sine(), 3, 5, backend="eager"), torch.randn(2, 4, 3)
+    stream = Stream(layer, rows=2)
+    assert_equal(torch.stack([stream.step(x[:, t]) for t in range(4)], 1), layer(x)[0])
 
 
 @pytest.mark.native

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from elman.checking.cell import check_cell
 from elman.checking.report import Disagreement, Line, Report
-from elman.checking.tolerances import TOLERANCES
 from elman.checking.verification import verify
+from elman.engine.tolerances import TOLERANCES
 
 __all__ = ["TOLERANCES", "Disagreement", "Line", "Report", "check_cell", "verify"]

@@ -80,9 +80,12 @@ def instance(cell: Cell | type[Cell] | str) -> Cell:
 
     Raises:
         elman.UserError: there is no cell of that name, or its options are missing.
+        TypeError: it is none of these.
     """
     if isinstance(cell, type) and issubclass(cell, Cell):
         return cells.made(cell)
+    if not isinstance(cell, Cell | str):
+        raise TypeError(f"a cell is wanted, or the name of one, got {cell!r}")
     return cells.get(cell)
 
 

@@ -16,9 +16,9 @@ from torch.overrides import TorchFunctionMode
 from elman.cells import Cell, Spec, State, contract
 from elman.cells.contract import bind_weights
 from elman.checking.runs import Data, Subject
-from elman.checking.tolerances import TOLERANCES
 from elman.engine import RUNS, Operands, eager, replay
 from elman.engine.program import Node, Tape
+from elman.engine.tolerances import TOLERANCES
 from elman.engine.trace import Sym, record
 from elman.nn.stack import fresh_states
 
@@ -72,13 +72,14 @@ def node_apart(cell: Cell, spec: Spec, operands: Operands) -> str:
     inputs = next(eager.inputs_by_step(spec, operands.x[:, :1], by_tensors))
     with Noted() as noted:
         cell.step(inputs, State(**operands.state), weights)
+    made = [done.value for done in noted.operations]
     for done in noted.operations:
         if any(_close(done.value, value) for value in values):
             continue
-        here = [k for k, where in enumerate(tape.places) if where == done.place]
-        same = [k for k in here if program.nodes[k].op == done.name] or here
-        node = f"node {same[-1]}: {program.nodes[same[-1]].op}" if same else f"{done.name}, which has no node"
-        return f"the step and its program first differ at {node} ({done.place})"
+        here = [k for k, where in enumerate(tape.places) if where == done.place and program.nodes[k].args]
+        strange = [k for k in here if not any(_close(value, values[k]) for value in made)] or here
+        node = f"node {strange[0]}: {program.nodes[strange[0]].op}" if strange else "no node"
+        return f"the step and its program first differ at {node}, for {done.name} ({done.place})"
     return ""
 
 

@@ -18,9 +18,9 @@ from elman.cells import Cell
 from elman.checking.cell import contract_lines, instance, subjects
 from elman.checking.report import Line, Report
 from elman.checking.runs import Subject, drawn
-from elman.checking.tolerances import TOLERANCES
 from elman.checking.ways import Grid, lines
 from elman.engine import RUNS
+from elman.engine.tolerances import TOLERANCES
 from elman.errors import UserError, did_you_mean
 from elman.models import Sampling
 from elman.nn import Recurrent

@@ -375,25 +375,25 @@ class Recurrent(nn.Module):
             raise ValueError("a layer that reads in both directions cannot stream: it needs the end first")
         stored = [weight.detach() for weight in self._weights()]
         weights = [w.detach() for w in prepared(self.stack, stored, None)] if self.cell.prepares else stored
-        names, network = tuple(self.stack.specs[0].states), self.stack.network
+        stack, names = self.stack, tuple(self.stack.specs[0].states)
         packed: list[Any] = []
 
         def natively(x: Tensor, state: Tensors) -> bool:
             chosen = choose(self.cell, self.stack.resting[0], x, None, self.backend, (*weights, *state))
             if chosen.backend == "native" and not packed:
-                packed.extend(pack_weights(network, weights))
+                packed.extend(pack_weights(stack.network, weights))
             return chosen.backend == "native"
 
         def run_piece(x: Tensor, state: Tensors) -> tuple[Tensor, Tensors]:
             if natively(x, state):
-                y, final = run_network(network, x, weights, state, None, packed=packed)
+                y, final = run_network(stack.network, x, weights, state, None, packed=packed)
                 return y, final  # type: ignore[return-value]
             return run(
                 self.stack, stored, x, dict(zip(names, state, strict=True)), Variation(backend=self.backend)
             )
 
         def settle(x: Tensor, state: Tensors) -> LiveNetwork | None:
-            return LiveNetwork(network, weights, packed, state) if natively(x[:, None], state) else None
+            return LiveNetwork(stack.network, weights, packed, state) if natively(x[:, None], state) else None
 
         return Streaming(run_piece, settle)
 

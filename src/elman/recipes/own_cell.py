@@ -7,13 +7,15 @@ nobody named.
 from __future__ import annotations
 
 import hashlib
+import importlib.abc
+import importlib.util
 import inspect
 import re
 import sys
 import traceback
 import warnings
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any, TypeVar
 
 from pydantic import BaseModel
@@ -120,6 +122,21 @@ def _is_own(kind: type, module: ModuleType) -> bool:
     return issubclass(kind, Cell) and kind.__module__ == module.__name__
 
 
+class _Source(importlib.abc.InspectLoader):
+    """Runs the bytes that were read: no bytecode kept beside the file is, and none is written."""
+
+    def __init__(self, source: bytes, path: str) -> None:
+        self.source, self.path = source, path
+
+    def get_source(self, fullname: str) -> str:
+        """The text."""
+        return importlib.util.decode_source(self.source)
+
+    def get_code(self, fullname: str) -> CodeType:
+        """The code, which knows its file."""
+        return self.source_to_code(self.source, self.path)
+
+
 def _run(path: Path) -> ModuleType:
     """The file as a module; the same source is run once a process."""
     try:
@@ -132,7 +149,7 @@ def _run(path: Path) -> ModuleType:
     module = sys.modules[name] = ModuleType(name)  # dataclasses look their module up
     module.__file__ = str(path.resolve())
     try:
-        exec(compile(source, module.__file__, "exec"), module.__dict__)
+        _Source(source, module.__file__).exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         found = f"{type(error).__name__}: {error}"
