@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import torch
 
@@ -14,7 +15,8 @@ from elman.checking.runs import Data, Subject, called, data_for, drawn, results
 from elman.checking.ways import Grid, lines
 from elman.engine import RUNS
 from elman.engine.native import absent
-from elman.engine.trace import Untraceable, trace
+from elman.engine.trace import Untraceable, position, trace
+from elman.nn import __file__ as nn_file
 from elman.nn.stack import Stack
 
 
@@ -62,17 +64,21 @@ def check_cell(  # noqa: PLR0913 - what is run, and how
         >>> report.ok, len(report.wrong)
         (True, 0)
     """
-    made = instance(cell)
     grid = Grid(rows=rows, steps=steps, backends=tuple(backends), compiled=compiled, seed=seed)
-    found = [*contract_lines(made, inputs, hidden, grid)]
-    if all(line.ok is not False for line in found if line.way != "traced"):
-        for subject in subjects(made, inputs, hidden, seed):
-            found += lines(subject, grid)
-        found += _speed(made, inputs, grid)
-    report = Report(tuple(found))
+    with torch.random.fork_rng(devices=[]):
+        report = Report(tuple(_lines(instance(cell), inputs, hidden, grid)))
     if strict:
         report.raise_if_wrong()
     return report
+
+
+def _lines(cell: Cell, inputs: int, hidden: int, grid: Grid) -> Iterator[Line]:
+    found = [*contract_lines(cell, inputs, hidden, grid)]
+    yield from found
+    if all(line.ok is not False for line in found if line.way != "traced"):
+        for subject in subjects(cell, inputs, hidden, grid.seed):
+            yield from lines(subject, grid)
+        yield from _speed(cell, inputs, grid)
 
 
 def instance(cell: Cell | type[Cell] | str) -> Cell:
@@ -171,4 +177,7 @@ def _seconds(made: Subject, backend: str, data: Data) -> float:
 
 
 def _said(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """What an error says, and the line of the cell at which it arose."""
+    where = position(error)
+    mine = any(str(folder) in where for folder in (Path(__file__).parent, Path(nn_file).parent))
+    return f"{type(error).__name__}: {error}".splitlines()[0] + ("" if mine else where)

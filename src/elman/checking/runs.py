@@ -83,18 +83,12 @@ def drawn(name: str, stack: Stack, seed: int, *, starts: bool = False) -> Subjec
         seed: of the weights.
         starts: whether it has trainable initial states.
     """
-    generator = torch.Generator().manual_seed(seed)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        layer = Recurrent(
-            stack.cell, stack.input_size, stack.hidden_size, stack.num_layers, bias=stack.bias,
-            bidirectional=stack.bidirectional, dtype=torch.float64,
-            initial_state="trainable" if starts else "zero",
-        )  # fmt: skip
-    weights = {
-        name: w + 0.1 * torch.randn(w.shape, generator=generator, dtype=w.dtype)
-        for name, w in layer.state_dict().items()
-    }
+    torch.manual_seed(seed)  # whoever calls has forked the generator
+    layer = Recurrent(
+        stack.cell, stack.input_size, stack.hidden_size, stack.num_layers, bias=stack.bias,
+        bidirectional=stack.bidirectional, initial_state="trainable" if starts else "zero", dtype=torch.float64,
+    )  # fmt: skip
+    weights = {n: w + 0.1 * torch.randn(w.shape, dtype=w.dtype) for n, w in layer.state_dict().items()}
     return Subject(name, stack, weights)
 
 

@@ -62,17 +62,25 @@ def verify(
         >>> verify("rnn", compiled=False).ok
         True
     """
-    grid = Grid(dtypes=_FORMATS, compiled=compiled)
-    if isinstance(what, nn.Module):
-        return Report(tuple(_of_module(what, grid)))
+    with torch.random.fork_rng(devices=[]):
+        return Report(tuple(_lines(what, Grid(dtypes=_FORMATS, compiled=compiled), cell, data)))
+
+
+def _lines(
+    what: Cell | type[Cell] | nn.Module | str | Path, grid: Grid, cell: Cell | None, data: str | None
+) -> Iterator[Line]:
     folder = what if isinstance(what, Path) else _folder(what)
     if folder is not None:
-        return Report((*_of_model(load(folder, cell), grid, data),))
+        yield from _of_model(load(folder, cell), grid, data)
+        return
     if cell is not None or data is not None:
         raise UserError("cell= and data= are about the model in a folder", where="verify", found=repr(what))
+    if isinstance(what, nn.Module):
+        yield from _of_module(what, grid)
+        return
     if isinstance(what, str) and what.lower() not in cells.registered():
         what = from_file(what)
-    return Report(tuple(_of_cell(instance(what), grid)))
+    yield from _of_cell(instance(what), grid)
 
 
 def _folder(what: Any) -> Path | None:
@@ -123,8 +131,9 @@ def _subject(name: str, layer: nn.Module) -> Subject | None:
         stack = Stack(cell_of(mode, 0), layer.input_size, layer.hidden_size, 1, False, layer.bias)
     else:
         return None
-    suffix = "_l0" if isinstance(layer, DropInCell) else ""
-    own = {f"{n}{suffix}": w.detach().cpu() for n, w in layer.state_dict().items()}
+    suffix = "_l0" if isinstance(layer, DropInCell) else ""  # a cell's parameters have none
+    names = [*stack.names, *(layer.trainable_states.values() if isinstance(layer, Recurrent) else ())]
+    own = {n: getattr(layer, n.removesuffix(suffix)).detach().cpu() for n in names}  # a parametrized one too
     directions = ", both directions" if stack.bidirectional else ""
     layers = "" if stack.num_layers == 1 else f", {stack.num_layers} layers"
     sizes_said = f"{stack.input_size} inputs, {stack.hidden_size} units{layers}{directions}"
