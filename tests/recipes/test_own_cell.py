@@ -93,7 +93,7 @@ def test_a_file_gives_its_cell(mine: Path) -> None:
         ("def f(:\n", ":Leaky", r"mine.py:1: the cell's file fails; found: SyntaxError"),
         ("\x00", ":Leaky", r"the cell's file fails; found: "),
         ("import no_such_module\n", ":Leaky", r"mine.py:1: .*No module named 'no_such_module'"),
-        (OPTIONS, ":Rated", r"Rated: a cell's options are wrong or missing.*'rate'; give its options defaults"),
+        (OPTIONS, ":Rated", r"Rated: the cell needs options; .*'rate'; give them defaults in the file"),
         (MINE.replace("Leaky", "GRU"), ":GRU", "Elman has a cell of this name; found: GRU; give yours another"),
     ],
 )  # fmt: skip

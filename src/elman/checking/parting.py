@@ -17,10 +17,10 @@ from elman.cells import Cell, Spec, State, contract
 from elman.cells.contract import bind_weights
 from elman.checking.runs import Data, Subject
 from elman.engine import RUNS, Operands, eager, replay
-from elman.engine.program import Node, Tape
+from elman.engine.program import Node, Program, Tape
 from elman.engine.tolerances import TOLERANCES
 from elman.engine.trace import Sym, record
-from elman.nn.stack import fresh_states
+from elman.nn.stack import fresh_states, prepared
 
 _NOT_THE_AUTHOR = (
     str(Path(eager.__file__).parent), str(Path(torch.__file__).parent), contract.__file__, __file__
@@ -33,14 +33,17 @@ def first_difference(subject: Subject, data: Data, backend: str, dtype: torch.dt
     For the engine the definition is first compared with its traced program, operation by operation, and the
     folded program with both; then the backend with the definition, after every step.
     """
-    cell, spec, data = subject.stack.cell, subject.stack.specs[0], data.to(dtype)
+    stack, cell, spec, data = subject.stack, subject.stack.cell, subject.stack.resting[0], data.to(dtype)
+    weights = [subject.weights[name].to(dtype) for name in stack.names]
+    if cell.prepares:
+        weights = prepared(stack, weights, None)
     fresh = fresh_states(spec, None, 0, data.x)
     before = [s[0] for s in data.state] or [f.expand(len(data.x), -1) for f in fresh.values()]
     operands = Operands(
         x=data.x,
         state=dict(zip(spec.states, before, strict=True)),
         fresh=fresh,
-        params={name: subject.weights[f"{name}_l0"].to(dtype) for name in spec.params},
+        params=dict(zip(spec.params, weights, strict=False)),
         lengths=data.lengths,
         resets=data.resets,
     ).without_padding()
@@ -61,26 +64,32 @@ def node_apart(cell: Cell, spec: Spec, operands: Operands) -> str:
     def leaf(n: Node) -> Tensor:
         if n.op == "raw":
             return x
-        return operands.state[n.attr] if n.op == "state" else params[n.parameter].narrow(0, n.row, n.width)
+        return operands.state[n.attr] if n.op == "state" else operands.part(n.parameter, n.row, n.width)
 
     def multiply(n: Node, v: Tensor) -> Tensor:
         return linear(v, params[n.parameter].narrow(0, n.row, n.width))
 
     values = replay.evaluate(program.nodes, leaf, multiply)
     by_tensors = eager.multiplication(params)
-    weights = bind_weights(spec, params, by_tensors)
-    inputs = next(eager.inputs_by_step(spec, operands.x[:, :1], by_tensors))
+    weights = bind_weights(spec, params, by_tensors, operands.part)
+    inputs = next(iter(eager.inputs_by_step(spec, operands, by_tensors)))
     with Noted() as noted:
         cell.step(inputs, State(**operands.state), weights)
     made = [done.value for done in noted.operations]
     for done in noted.operations:
         if any(_close(done.value, value) for value in values):
             continue
-        here = [k for k, where in enumerate(tape.places) if where == done.place and program.nodes[k].args]
+        here = [k for k, where in enumerate(tape.places) if where == done.place and _is_written(program, k)]
         strange = [k for k in here if not any(_close(value, values[k]) for value in made)] or here
         node = f"node {strange[0]}: {program.nodes[strange[0]].op}" if strange else "no node"
         return f"the step and its program first differ at {node}, for {done.name} ({done.place})"
     return ""
+
+
+def _is_written(program: Program, k: int) -> bool:
+    """Whether a node stands in the step itself: not a leaf, nor a product with its bias."""
+    node, ops = program.nodes[k], [program.nodes[a].op for a in program.nodes[k].args]
+    return bool(ops) and node.op != "product" and not (node.op == "add" and "product" in ops and "vector" in ops)
 
 
 def step_apart(cell: Cell, spec: Spec, operands: Operands, backend: str) -> str:

@@ -29,12 +29,14 @@ class Data:
         state: each (passes, B, width); none: fresh ones.
         lengths: (B,), or None.
         resets: (B, T), or None.
+        noise: seed and first step of what the cell draws; None: it is at rest.
     """
 
     x: Tensor
     state: tuple[Tensor, ...] = ()
     lengths: Tensor | None = None
     resets: Tensor | None = None
+    noise: tuple[int, int] | None = None
 
     def to(self, dtype: torch.dtype) -> Data:
         """The same, rounded to a number format."""
@@ -93,7 +95,7 @@ def drawn(name: str, stack: Stack, seed: int, *, starts: bool = False) -> Subjec
 
 
 def data_for(stack: Stack, rows: int, steps: int, seed: int) -> dict[str, Data]:
-    """What a network is run over, by the way: whole rows, lengths from 0 on before NaN, and resets."""
+    """What a network is run over, by the way: whole rows, lengths from 0 on before NaN, resets, noise."""
     g = torch.Generator().manual_seed(seed)
 
     def normal(*shape: int) -> Tensor:
@@ -106,11 +108,12 @@ def data_for(stack: Stack, rows: int, steps: int, seed: int) -> dict[str, Data]:
     padded = x.masked_fill((torch.arange(steps) >= lengths[:, None])[..., None], torch.nan)
     resets = torch.rand(rows, steps, generator=g) < 0.3
     resets[0, steps // 2] = True
-    return {
+    found = {
         "full": Data(x, state),
         "lengths": Data(padded, state, lengths),
         "resets": Data(x, resets=resets),
     }
+    return found | {"noise": replace(found["lengths"], noise=(seed, 0))} if stack.random else found
 
 
 def results(layer: nn.Module, data: Data, call: Call) -> Results:
@@ -207,15 +210,18 @@ def compared(got: Results, wanted: Reference, dtype: torch.dtype) -> tuple[bool 
 
 def called(layer: Recurrent, x: Tensor, state: Sequence[Tensor], data: Data) -> tuple[Tensor, Sequence[Tensor]]:
     """The layer, called as everybody calls it."""
-    y, final = layer(x, tuple(state) or None, lengths=data.lengths, resets=data.resets)
+    y, final = layer(x, tuple(state) or None, lengths=data.lengths, resets=data.resets, noise=data.noise)
     return y, final
 
 
 def by_definition(
     layer: Recurrent, x: Tensor, state: Sequence[Tensor], data: Data
 ) -> tuple[Tensor, Sequence[Tensor]]:
-    """The same without lengths and resets: each row alone, cut where it ends and starts afresh."""
-    if data.lengths is None and data.resets is None:
+    """The same without lengths and resets: each row alone, cut where it ends and starts afresh.
+
+    With noise all rows run together: what is drawn depends on the number of the row.
+    """
+    if data.noise is not None or (data.lengths is None and data.resets is None):
         return called(layer, x, state, data)
     directions, ys, finals = layer.stack.directions, [], []
     for row, end in enumerate(_ends(data)):

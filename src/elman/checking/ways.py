@@ -106,7 +106,7 @@ class _Runs:
             return Line(self.subject.name, way, by, None, reason)
         layer = (self.turned if way == "reversed" else self.subject).layer(backend, dtype)
         line = _line(self.subject.name, way, by, layer, data.to(dtype), called, self.wanted(way, dtype))
-        if line.ok is False and way != "reversed":
+        if line.ok is False and way not in ("reversed", "noise"):
             parted = first_difference(self.subject, data, backend, dtype)
             return replace(line, said=f"{line.said}; {parted}" if parted else line.said)
         return line
@@ -159,7 +159,7 @@ def refused(subject: Subject, data: Data, backend: str, dtype: torch.dtype) -> s
     """Why a backend cannot run this, or None when it can."""
     cell, x = subject.stack.cell, data.x.to(dtype)
     if backend == "native":
-        return native.refusal(cell, subject.stack.specs[0], x)
+        return native.refusal(cell, subject.stack.resting[0], x)
     return torch_kernels.refusal(cell, x, data.resets) if backend == "torch" else None
 
 

@@ -57,8 +57,12 @@ def from_file(named: str) -> Cell:
     if name not in own:
         what = f"{name} is no cell of this file"
         raise UserError(what, where=path, found=repr(kind), fix="derive a class from elman.cells.Cell")
-    fix = "give its options defaults in the file; in Python, give the cell itself with its options"
-    cell = cells.made(own[name], fix)
+    try:
+        cell = own[name]()
+    except (TypeError, ValueError) as error:
+        fix = "give them defaults in the file; in Python, give the cell itself (cell=)"
+        where = f"{path}:{name}"
+        raise UserError("the cell needs options", where=where, found=str(error), fix=fix) from error
     with cells.using(cell):  # refuses the name of one of Elman's
         return cell
 
@@ -74,12 +78,12 @@ def with_cell(defaults: S, wanted: S, cell: Cell) -> S:
     Raises:
         UserError: the recipe has no cell to choose, or the user chose another one.
     """
-    name, chosen = (
-        type(cell).__name__,
-        [getattr(getattr(s, "model", None), "cell", None) for s in (defaults, wanted)],
-    )
-    if chosen[1] != chosen[0] and str(chosen[1]).lower() != name.lower():
-        raise UserError("two cells are named", where=_FLAG, found=f"{name}, and model.cell={chosen[1]}")
+    name = type(cell).__name__
+    usual, chosen = (getattr(getattr(s, "model", None), "cell", None) for s in (defaults, wanted))
+    if re.search(rf"\b{name}\b", str(chosen), re.I):  # wrapped, perhaps: Zoneout(Leaky, p=0.1)
+        return wanted
+    if chosen != usual:
+        raise UserError("two cells are named", where=_FLAG, found=f"{name}, and model.cell={chosen}")
     return changed(wanted, {"model.cell": name}, _FLAG)
 
 
