@@ -126,6 +126,7 @@ def train(  # noqa: PLR0913 - what may be asked
         ['positive']
     """
     chosen = get(recipe)
+    cell = None if cell is None else cells.get(cell)  # refuses a class
     with cells.using(cell):
         wanted = changed(chosen.settings, settings or {})
         if cell is not None:
@@ -151,6 +152,7 @@ def load(folder: str | Path, cell: Cell | None = None) -> Model:
     """
     found = read_model(folder)
     recipe = get(str(found.config.get("recipe")))
+    cell = None if cell is None else cells.get(cell)  # refuses a class
     check_cell(found, cell)
     with cells.using(cell):
         return recipe.load(found)
