@@ -29,7 +29,7 @@ pytestmark = [
 def test_every_cell_holds(cell: Cell) -> None:
     report = check_cell(cell, hidden=10, strict=True)  # units for five heads
     draws = "WeightDrop" in repr(cell) or bool(cell.spec(5, 10).drawn())
-    assert draws is ("noise" in {line.way for line in report.lines})
+    assert not draws or "noise" in {line.way for line in report.lines}
 
 
 def test_a_report_says_who_did_what_and_how_far_off_it_was() -> None:
