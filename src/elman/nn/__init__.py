@@ -8,8 +8,8 @@ from elman.nn.drop_in_cells import GRUCell, LSTMCell, RNNCell
 from elman.nn.explanation import explain
 from elman.nn.initialisation import initialise
 from elman.nn.keras_weights import from_keras, to_keras
-from elman.nn.onnx_weights import from_onnx, to_onnx
 from elman.nn.layers import Layers
+from elman.nn.onnx_weights import from_onnx, to_onnx
 from elman.nn.pooling import Pooling
 from elman.nn.recurrent import Recurrent
 from elman.nn.stream import Stream
