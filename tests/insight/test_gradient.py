@@ -7,7 +7,7 @@ from torch.nn.functional import cross_entropy
 
 from elman.cells import RNN
 from elman.insight import gradient_by_distance
-from elman.insight.gradient import StateRecorder
+from elman.insight.recorder import Recorder
 from elman.models import ManyToOne
 from elman.nn import Recurrent
 from every_cell import EVERY_CELL
@@ -139,7 +139,7 @@ def test_model_is_left_as_it_was_and_no_state_is_kept():
     assert model.recurrent.stack is stack
     assert model.recurrent.backend == backend
     assert all(p.grad is None for p in model.parameters())
-    recorders = [o for o in gc.get_objects() if type(o) is StateRecorder]
+    recorders = [o for o in gc.get_objects() if type(o) is Recorder]
     assert not any(recorder.seen for recorder in recorders)
 
 
@@ -161,11 +161,8 @@ def test_padding_reaches_nothing():
 
 
 def test_what_cannot_be_measured_is_said():
-    model, x = random_model(bidirectional=True)
-    with pytest.raises(ValueError, match=r"one direction.*got a bidirectional model"):
-        gradient_by_distance(model, x, LENGTHS, row_losses)
     model, x = random_model()
     with pytest.raises(ValueError, match=r"one number a row, \(4,\); got \(\)"):
         gradient_by_distance(model, x, LENGTHS, lambda scores: row_losses(scores).mean())
-    with pytest.raises(ValueError, match=r"at least one step, got shape \(4, 0, 3\)"):
+    with pytest.raises(ValueError, match="took a step: x has none"):
         gradient_by_distance(model, x[:, :0], None, row_losses)

@@ -1,46 +1,36 @@
-"""How much of the loss reaches a state, by its distance in time from the end of the sequence."""
+"""Gradients through time: how much reaches a state, how far back, and what each step gives to each weight."""
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from typing import Any
+import math
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from elman.cells import Cell, Inputs, Spec, State, Step, Weights
-from elman.models import ManyToOne
-from elman.nn import Layers
+from elman.insight.tracing import TracedRun, left, local_step, trace_run
 
 
-def gradient_by_distance(
-    model: ManyToOne, x: Tensor, lengths: Tensor | None, loss: Callable[[Tensor], Tensor]
-) -> Tensor:
-    """The mean over rows of ||dL/dh_{T-k}||: the norm of the gradient, k steps before a row's last step T.
+def gradient_norms(run: TracedRun, state: str | None = None) -> Tensor:
+    """||dL/ds_t|| of every pass, row and step.
 
-    dL/dh_t is the total derivative: h_t acts on the loss through all later steps, through the layers above
-    and through the pooling. In one layer pooled by its last step it is, by the chain rule,
+    dL/ds_t is the total derivative: s_t acts on the loss through all later steps, through the layers above and
+    through what stands over them. In one layer whose last output alone is read it is, by the chain rule,
 
-        dL/dh_{T-k} = dL/dh_T · J_T · J_{T-1} ··· J_{T-k+1},   J_t = dh_t/dh_{t-1},
+        dL/ds_{T-k} = dL/ds_T · J_T · J_{T-1} ··· J_{T-k+1},   J_t = ds_t/ds_{t-1},
 
     where J_t = diag(1 - h_t²) W for the RNN. These k factors are why it vanishes or explodes with k.
 
     Args:
-        model: a many-to-one model in one direction. It runs as it stands: call `model.eval()` first to leave
-            dropout out. Neither the model nor its gradients are changed.
-        x: inputs as the model takes them, (B, T) or (B, T, ...).
-        lengths: (B,) integers from 0 to T; None means all T.
-        loss: the loss of each row, (B,), from the model's output (B, output_size).
+        run: traced with a loss.
+        state: one of the cell's states; None: all of them as one vector, with the output where that is no state.
 
     Returns:
-        (layers, T): in column k the mean over the rows with more than k steps, NaN where there is none. The
-        unit is that of the loss for one unit of the cell's first state h.
+        (P, B, T), P = layers x directions; NaN beyond a row's length. The unit is that of the loss for one unit of
+        the state.
 
     Raises:
-        ValueError: the model reads in both directions or with `Layers`, x has no steps, or the loss is not one
-            number a row.
+        ValueError: the run has no loss, or the cell no such state.
 
     Source:
         Y. Bengio, P. Simard and P. Frasconi, Learning long-term dependencies with gradient descent is
@@ -49,74 +39,249 @@ def gradient_by_distance(
 
     Example:
         >>> from elman.nn import Recurrent
+        >>> layer = Recurrent("rnn", 1, 1, bias=False)
+        >>> _ = nn.init.constant_(layer.weight_hh_l0, 0.5)
+        >>> run = trace_run(layer, torch.zeros(1, 3, 1), loss=lambda returned: returned[0][:, -1].sum())
+        >>> gradient_norms(run).tolist()
+        [[[0.25, 0.5, 1.0]]]
+    """
+    run.need_gradients()
+    if state is not None and state not in run.gradients:
+        raise ValueError(f"no state {state!r}; there are: {', '.join(run.gradients)}")
+    chosen = run.gradients.values() if state is None else [run.gradients[state]]
+    norms: Tensor = torch.cat([*chosen], -1).norm(dim=-1)
+    return norms.masked_fill(~run.active, math.nan)
+
+
+def by_distance(run: TracedRun, values: Tensor) -> Tensor:
+    """From (P, B, T) by time to (P, T) by distance from the last step of a pass: the mean over the rows.
+
+    A pass forwards ends with its row's last step, a reversed one with the first step. NaN where no row is so long.
+    """
+    steps = torch.arange(run.steps, device=values.device)
+    forwards = (run.lengths[:, None] - 1 - steps).clamp(min=0)
+    backwards = steps.expand_as(forwards)
+    time = torch.stack([backwards if run.reversed(p) else forwards for p in range(len(values))])
+    exists = run.active  # a row of n steps has the distances 0 to n - 1, in either direction
+    aligned = values.gather(2, time).where(exists, 0.0)
+    return aligned.sum(1) / exists.sum(0)
+
+
+def gradient_by_distance(
+    model: nn.Module, x: Tensor, lengths: Tensor | None, loss: Callable[[Tensor], Tensor]
+) -> Tensor:
+    """The mean over rows of ||dL/dh_{T-k}||: `gradient_norms` of the first state, k steps before a pass's end.
+
+    Args:
+        model: a layer or a model, as for `trace_run`.
+        x: inputs as the model takes them, (B, T) or (B, T, ...).
+        lengths: (B,) integers from 0 to T; None means all T.
+        loss: the loss of each row, (B,), from what the model returns.
+
+    Returns:
+        (P, T): in column k the mean over the rows with more than k steps, NaN where there is none.
+
+    Raises:
+        ValueError: as `trace_run`, or the loss is not one number a row.
+
+    Example:
+        >>> from elman.models import ManyToOne
+        >>> from elman.nn import Recurrent
         >>> model = ManyToOne(Recurrent("lstm", 4, 8, num_layers=2), 3)
         >>> x, lengths, labels = torch.randn(5, 6, 4), torch.tensor([6, 2, 5, 3, 5]), torch.ones(5).long()
-        >>> rows = lambda scores: torch.nn.functional.cross_entropy(scores, labels, reduction="none")
+        >>> rows = lambda scores: nn.functional.cross_entropy(scores, labels, reduction="none")
         >>> gradient_by_distance(model, x, lengths, rows).shape
         torch.Size([2, 6])
     """
-    if isinstance(model.recurrent, Layers):
-        raise ValueError("gradient by distance is drawn for equal layers: a model with one Recurrent")
-    stack = model.recurrent.stack
-    if stack.bidirectional:
-        raise ValueError(
-            "gradient by distance is defined for one direction: reversed states are reached from the first "
-            "step, so that one step has two distances; got a bidirectional model"
-        )
-    if x.shape[1] == 0:
-        raise ValueError(f"x must have at least one step, got shape {tuple(x.shape)}")
-    recorder = StateRecorder(stack.cell)
-    try:
+
+    def checked(returned: Tensor) -> Tensor:
+        rows = loss(returned)
+        if rows.shape != x.shape[:1]:
+            raise ValueError(f"loss must return one number a row, ({len(x)},); got {tuple(rows.shape)}")
+        return rows
+
+    run = trace_run(model, x, lengths, loss=checked)
+    return by_distance(run, gradient_norms(run, next(iter(run.states))))
+
+
+def lag_curve(run: TracedRun, lags: int | None = None) -> Tensor:
+    """The gradient of the loss at step t with respect to the state k steps back, the mean over t and rows.
+
+        g_{t,0} = the part of dL/ds_t that enters at step t, not through later steps of the pass
+        g_{t,k} = g_{t,k-1} J_{t-k+1};   curve(k) = mean of ||g_{t,k}|| over all t with g_{t,0} != 0 and t >= k
+
+    where J_t = ds_t/ds_{t-1} is the step's Jacobian, of all states together. In the last layer this is the
+    gradient of the loss at step t; in a layer below, of what it receives from above at step t. A reversed pass
+    looks back in its own order, towards the end of the row. Where the output is no state, lag 0 is what the output
+    alone is given, and the state from lag 1 on.
+
+    Args:
+        run: traced with a loss.
+        lags: the largest k; None: T - 1.
+
+    Returns:
+        (P, lags + 1), NaN where no row is so long.
+
+    Raises:
+        ValueError: the run has no loss, no row has two steps, or lags is not from 1 to T - 1.
+
+    Example:
+        >>> from elman.nn import Recurrent
+        >>> layer = Recurrent("rnn", 1, 1, bias=False)
+        >>> _ = nn.init.constant_(layer.weight_hh_l0, 0.5)
+        >>> run = trace_run(layer, torch.zeros(1, 4, 1), loss=lambda returned: returned[0].sum())
+        >>> lag_curve(run).tolist()
+        [[1.0, 0.5, 0.25, 0.125]]
+    """
+    run.need_gradients()
+    run.need_steps()
+    lags = run.steps - 1 if lags is None else lags
+    if not 1 <= lags < run.steps:
+        raise ValueError(f"lags must be from 1 to T - 1 = {run.steps - 1}, got {lags}")
+    return torch.stack([_lag_curve(run, index, lags) for index in range(len(run.outputs))])
+
+
+def _lag_curve(run: TracedRun, index: int, lags: int) -> Tensor:
+    before = {name: value[index].flatten(0, 1).requires_grad_() for name, value in run.before.items()}
+    with torch.enable_grad():
+        out = left(local_step(run, index, run.x(index).flatten(0, 1), before), run)
+    out = {name: value for name, value in out.items() if value.requires_grad}
+    g = {name: value[index] for name, value in run.entering.items()}
+    # Row (b, t) of g holds what has come to s_t; `begun` is whether that set out from a step with a loss.
+    begun = torch.cat([*g.values()], -1).abs().amax(-1) > 0
+    connected = _connected(run, index)
+    found = []
+    for lag in range(lags + 1):
+        norms = torch.cat([*g.values()], -1).norm(dim=-1)
+        found.append(norms.where(begun, 0.0).sum() / begun.sum())
+        if lag < lags:
+            given = [g[name].flatten(0, 1).to(value.dtype) for name, value in out.items()]
+            back = torch.autograd.grad(
+                [*out.values()], [*before.values()], given, retain_graph=True, materialize_grads=True
+            )
+            passed = dict(zip(before, (b.unflatten(0, begun.shape) for b in back), strict=True))
+            g = {name: _earlier(passed[name] * connected[..., None], run, index) for name in before}
+            begun = _earlier(begun & run.active, run, index)
+            if not run.output_is_state:
+                g["y"] = torch.zeros_like(run.outputs[index])
+    return torch.stack(found)
+
+
+def _connected(run: TracedRun, index: int) -> Tensor:
+    """(B, T), whether a step goes on from the pass's step before: not after a reset."""
+    resets = torch.zeros_like(run.active) if run.resets is None else run.resets
+    if run.reversed(index):  # which meets a reset at t + 1 before step t
+        resets = torch.cat([resets[:, 1:], torch.zeros_like(resets[:, :1])], 1)
+    return run.active & ~resets
+
+
+def _earlier(values: Tensor, run: TracedRun, index: int) -> Tensor:
+    """What step t had, at the step of the pass before it; nothing reaches the pass's last step."""
+    empty = torch.zeros_like(values[:, :1])
+    return torch.cat([empty, values[:, :-1]] if run.reversed(index) else [values[:, 1:], empty], 1)
+
+
+def effective_memory(curve: Tensor, part: float = 1 / math.e) -> Tensor:
+    """The lag beyond which a curve stays below a part of what it is at lag 1, counted from lag 1.
+
+    Lag 1 and not 0: between these two lies how the output reads the state, from 1 on the recurrence alone. Between
+    two lags the curve is taken to fall by a constant factor; for curve(k) = a^k the memory is ln(part) / ln(a).
+
+    Args:
+        curve: (..., K), as from `lag_curve`.
+        part: between 0 and 1; 1/e and 0.01 are usual.
+
+    Returns:
+        (...): inf where the curve is not below that part at its last lag, NaN for a curve without a number.
+
+    Raises:
+        ValueError: fewer than three lags, or `part` is not between 0 and 1.
+
+    Example:
+        >>> effective_memory(0.5 ** torch.arange(20.0), 0.25)
+        tensor(2.)
+    """
+    if curve.shape[-1] < 3 or not 0 < part < 1:
+        raise ValueError(f"needs lags 0, 1, 2 and a part between 0 and 1, got {curve.shape[-1]} lags and {part}")
+    rows = [_memory(one, part) for one in curve.double().reshape(-1, curve.shape[-1])]
+    return torch.tensor(rows, dtype=curve.dtype).reshape(curve.shape[:-1])
+
+
+def _memory(curve: Tensor, part: float) -> float:
+    known = curve[1:][curve[1:].isfinite()].tolist()
+    if not known or known[0] <= 0:
+        return math.nan
+    limit = part * known[0]
+    last = max(k for k, value in enumerate(known) if value > limit)
+    if last == len(known) - 1:
+        return math.inf
+    high, low = known[last], known[last + 1]
+    return last + (math.log(high / limit) / math.log(high / low) if low > 0 else 1.0)
+
+
+def parameter_contributions(run: TracedRun) -> dict[str, Tensor]:
+    """What each time step gives to the gradient of each weight: the norm of its term of dL/dW = sum over t.
+
+        dL/dW = sum_t dL/ds_t · (ds_t/dW, with s_{t-1} held)
+
+    and the same for U, the biases, and V: `nn.Linear`s that stand over, or before, every step. A V that reads
+    only a pooled state acts once, at no step, and is left out.
+
+    Args:
+        run: traced with a loss.
+
+    Returns:
+        By the parameter's name (`weight_ih_l0` is U, `weight_hh_l0` W, `head.weight` V), (T,): the norm of the
+        step's term, summed over the rows.
+
+    Raises:
+        ValueError: the run has no loss.
+
+    Example:
+        >>> from elman.nn import Recurrent
+        >>> run = trace_run(Recurrent("gru", 3, 4), torch.randn(2, 6, 3), loss=lambda returned: returned[0].sum())
+        >>> parameter_contributions(run)["weight_hh_l0"][0]  # the state before the first step is zero
+        tensor(0.)
+    """
+    terms = [{name: term.norm() for name, term in one.items()} for one in step_terms(run)]
+    return {name: torch.stack([term[name] for term in terms]) for name in terms[0]}
+
+
+def step_terms(run: TracedRun) -> list[dict[str, Tensor]]:
+    """The terms themselves, of each time step and by name; their sum over the steps is the gradient."""
+    run.need_gradients()
+    return [_term(run, t) for t in range(run.steps)]
+
+
+def _term(run: TracedRun, t: int) -> dict[str, Tensor]:
+    terms: dict[str, Tensor] = {}
+    for index, (_, _, suffix) in enumerate(run.stack.passes()):
+        params = {name: p.detach().requires_grad_() for name, p in run.parameters[index].items()}
+        before = {name: value[index, :, t] for name, value in run.before.items()}
         with torch.enable_grad():
-            rows = loss(_scores(model, recorder, x, lengths))
-            if rows.shape != x.shape[:1]:
-                raise ValueError(f"loss must return one number a row, ({len(x)},); got {tuple(rows.shape)}")
-            # A row's loss depends on its own states only, so that the sum differentiates every row at once.
-            found = torch.autograd.grad(rows.sum(), recorder.seen, materialize_grads=True)
-    finally:
-        # The engine keeps the cells it has run; the states of this run shall not stay with them.
-        recorder.seen.clear()
-    norms = torch.stack(found).norm(dim=-1).unflatten(0, (stack.num_layers, x.shape[1]))
-    return _mean_by_distance(norms, lengths)
+            out = left(local_step(run, index, run.x(index)[:, t], before, params), run)
+        out = {name: value for name, value in out.items() if value.requires_grad}
+        given = [run.gradients[name][index, :, t] for name in out]
+        found = torch.autograd.grad([*out.values()], [*params.values()], given, materialize_grads=True)
+        terms |= {name + suffix: gradient for name, gradient in zip(params, found, strict=True)}
+    for name, (x, gradient) in run.projections.items():
+        terms[f"{name}.weight"] = gradient[:, t].T @ x[:, t]
+        terms[f"{name}.bias"] = gradient[:, t].sum(0)
+    return terms
 
 
-@dataclass(frozen=True)
-class StateRecorder(Cell):
-    """A cell that computes what another does and keeps the first state of every step, (B, width), in order."""
+def clip_shares(gradients: Mapping[str, Tensor]) -> dict[str, float]:
+    """The share of each parameter in the squared norm that clipping compares with its limit.
 
-    cell: Cell
-    seen: list[Tensor] = field(default_factory=list, compare=False, repr=False)
+        share_p = ||g_p||² / sum_q ||g_q||²
 
-    def spec(self, inputs: int, hidden: int, bias: bool = True) -> Spec:
-        """The other cell's own."""
-        return self.cell.spec(inputs, hidden, bias)
+    Args:
+        gradients: by the parameter's name.
 
-    def step(self, x: Inputs, s: State, w: Weights) -> Step:
-        """The other cell's own."""
-        step = self.cell.step(x, s, w)
-        _, first = next(step.items())
-        self.seen.append(first)
-        return step
-
-
-def _scores(model: ManyToOne, recorder: StateRecorder, x: Tensor, lengths: Tensor | None) -> Tensor:
-    """What the model's forward returns, its recurrent layers run by the recorder, first layer first."""
-    recurrent: Any = copy.copy(model.recurrent)  # a second view of the same parameters
-    recurrent.stack = replace(recurrent.stack, cell=recorder)
-    recurrent.backend = "eager"  # the only one that runs `step` itself
-    # Asking for the inputs' gradient keeps the states differentiable in a model whose parameters are frozen.
-    encoded = model.encode(x, lengths).detach().requires_grad_()
-    lengths = None if lengths is None else lengths.to(x.device)
-    y, _ = recurrent(model.dropout(encoded), lengths=lengths)
-    scores: Tensor = model.head(model.dropout(model.pooling(y, lengths)))
-    return scores
-
-
-def _mean_by_distance(norms: Tensor, lengths: Tensor | None) -> Tensor:
-    """From (layers, T, B) by time to (layers, T) by distance from each row's last step."""
-    steps, rows = norms.shape[1:]
-    ends = norms.new_full((rows,), steps) if lengths is None else lengths.to(norms.device)
-    time = ends.long() - 1 - torch.arange(steps, device=norms.device)[:, None]
-    exists = time >= 0
-    aligned = norms.gather(1, time.clamp(min=0).expand_as(norms)).where(exists, 0.0)
-    return aligned.sum(-1) / exists.sum(-1)
+    Example:
+        >>> clip_shares({"W": torch.tensor([3.0]), "U": torch.tensor([4.0])})
+        {'W': 0.36, 'U': 0.64}
+    """
+    squares = {name: float(g.double().square().sum()) for name, g in gradients.items()}
+    whole = sum(squares.values())
+    return {name: round(square / whole, 12) if whole else 0.0 for name, square in squares.items()}
