@@ -107,7 +107,7 @@ def test_of_a_loss_at_one_step_the_lag_curve_is_the_gradient(name):
     layer = Recurrent(EVERY_CELL[name], 3, 4, 2).double()
     x = torch.randn(1, 6, 3, dtype=torch.float64)
     run = trace_run(layer, x, loss=lambda returned: returned[0][:, 4].square().sum())
-    norms = torch.cat([run.gradients[state][1] for state in run.states], -1).norm(dim=-1)[0, :5].flip(0)
+    norms = torch.cat([run.arriving[state][1] for state in run.states], -1).norm(dim=-1)[0, :5].flip(0)
     found = lag_curve(run)[1]
     torch.testing.assert_close(found[1:5], norms[1:])
     assert found[5:].isnan().all()

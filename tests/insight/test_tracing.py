@@ -2,12 +2,10 @@ import pytest
 import torch
 from torch import nn
 
-from elman.cells.contract import State, bind_weights
-from elman.engine.eager import inputs_by_step, multiplication
-from elman.insight import gradient_norms, lag_curve, trace_call, trace_run
+from elman.insight import gradient_norms, lag_curve, taps, trace_call, trace_run
 from elman.models import CarriedState, Committee, LanguageModel, ManyToMany, ManyToOne
 from elman.nn import Recurrent
-from every_cell import EVERY_CELL
+from every_cell import EVERY_CELL, WRAPPED
 from tolerances import assert_equal
 
 LENGTHS = torch.tensor([6, 2, 5])
@@ -18,29 +16,32 @@ def square(returned):
     return y.square().sum() + sum(s.sum() for s in state)
 
 
-@pytest.mark.parametrize("name", EVERY_CELL)
-def test_states_and_gradients_equal_autograd_over_the_cell_called_by_hand(name):
-    torch.manual_seed(2)
-    layer = Recurrent(EVERY_CELL[name], 3, 4).double()
-    x = torch.randn(2, 5, 3, dtype=torch.float64)
-    run = trace_run(layer, x, loss=square)
-    spec, params = layer.stack.specs[0], dict(layer.named_parameters())
-    params = {n: params[n + "_l0"] for n in spec.params}
-    multiply = multiplication(params)
-    state = {n: torch.full((2, w), spec.initial.get(n, 0.0)).double() for n, w in spec.states.items()}
-    kept, ys = [], []
-    for inputs in inputs_by_step(spec, x, multiply):
-        step = dict(layer.cell.step(inputs, State(**state), bind_weights(spec, params, multiply)).items())
-        # Leaves of a step's own, so that no state is differentiated through another of the same step.
-        state = {n: step[n].view_as(step[n]) for n in spec.states}
-        kept.append(state)
-        ys.append(step["y"] if "y" in step else next(iter(state.values())))
-    loss = torch.stack(ys, 1).square().sum() + sum(s.sum() for s in state.values())
-    for n in spec.states:
-        wanted = torch.autograd.grad(loss, [s[n] for s in kept], retain_graph=True, materialize_grads=True)
-        assert_equal(run.gradients[n][0], torch.stack(wanted, 1), n)
-        assert_equal(run.states[n][0], torch.stack([s[n] for s in kept], 1).detach(), n)
-    assert_equal(run.outputs[0], torch.stack(ys, 1).detach())
+@pytest.mark.parametrize("name", [*EVERY_CELL, *WRAPPED])
+def test_states_and_gradients_are_those_of_the_engine(name):
+    cell = {**EVERY_CELL, **WRAPPED}[name]
+    layer = Recurrent(cell, 3, 4, 2, bidirectional=True).double().eval()
+    x = torch.randn(3, 6, 3, dtype=torch.float64)
+    run = trace_run(layer, x, LENGTHS, loss=square)
+    with layer.state_gradients() as gradients:
+        *returned, states = layer(x, lengths=LENGTHS, return_all=True)
+        square(returned).backward()
+    for index, (_, _, suffix) in enumerate(layer.stack.passes()):
+        for state in run.states:
+            assert_equal(run.states[state][index], states[state + suffix].detach(), state + suffix)
+            assert_equal(run.gradients[state][index], gradients[state + suffix], state + suffix)
+        for tap, values in taps(run).items():
+            if tap + suffix in states:
+                wanted = states[tap + suffix].detach()
+                assert_equal(values[index], wanted, tap + suffix)
+
+
+def test_what_arrives_goes_round_the_step():
+    layer = Recurrent("lstm", 3, 4).double()
+    run = trace_run(layer, torch.randn(2, 5, 3).double(), loss=lambda returned: returned[0][:, -1].sum())
+    o, c = taps(run)["o"][0, :, -1], run.states["c"][0, :, -1]
+    assert_equal(run.gradients["c"][0, :, -1], o * (1 - c.tanh() ** 2))
+    assert not run.arriving["c"][0, :, -1].any()
+    assert torch.equal(run.gradients["h"], run.arriving["h"])
 
 
 @pytest.mark.parametrize("bidirectional", [False, True])
@@ -121,6 +122,8 @@ def test_what_cannot_be_traced_is_said():
         trace_run(several, x, loss=lambda scores: scores.sum())
     run = trace_run(several, x, loss=lambda scores: scores.sum(), layer="members.1.recurrent")
     assert run.steps == 5
+    with pytest.raises(ValueError, match=r"draws random numbers in training: call model.eval\(\) first"):
+        trace_run(Recurrent(WRAPPED["zoneout"], 3, 4), x)
     with pytest.raises(ValueError, match="needs gradients"):
         gradient_norms(trace_run(layer, x))
     with pytest.raises(ValueError, match="no state 'c'; there are: h"):

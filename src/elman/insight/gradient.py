@@ -23,7 +23,7 @@ def gradient_norms(run: TracedRun, state: str | None = None) -> Tensor:
 
     Args:
         run: traced with a loss.
-        state: one of the cell's states; None: all of them as one vector, with the output where that is no state.
+        state: one of the cell's states; None: all of them as one vector.
 
     Returns:
         (P, B, T), P = layers x directions; NaN beyond a row's length. The unit is that of the loss for one unit of
@@ -107,7 +107,7 @@ def gradient_by_distance(
 def lag_curve(run: TracedRun, lags: int | None = None) -> Tensor:
     """The gradient of the loss at step t with respect to the state k steps back, the mean over t and rows.
 
-        g_{t,0} = the part of dL/ds_t that enters at step t, not through later steps of the pass
+        g_{t,0} = what enters at step t: from its output, and at a row's last step from the final state
         g_{t,k} = g_{t,k-1} J_{t-k+1};   curve(k) = mean of ||g_{t,k}|| over all t with g_{t,0} != 0 and t >= k
 
     where J_t = ds_t/ds_{t-1} is the step's Jacobian, of all states together. In the last layer this is the
@@ -261,7 +261,7 @@ def _term(run: TracedRun, t: int) -> dict[str, Tensor]:
         with torch.enable_grad():
             out = left(local_step(run, index, run.x(index)[:, t], before, params), run)
         out = {name: value for name, value in out.items() if value.requires_grad}
-        given = [run.gradients[name][index, :, t] for name in out]
+        given = [run.arriving[name][index, :, t] for name in out]
         found = torch.autograd.grad([*out.values()], [*params.values()], given, materialize_grads=True)
         terms |= {name + suffix: gradient for name, gradient in zip(params, found, strict=True)}
     for name, (x, gradient) in run.projections.items():

@@ -11,27 +11,25 @@ import torch
 from torch import Tensor, nn
 
 from elman.cells import Cell, Inputs, Spec, State, Step, Weights
+from elman.cells.contract import Draw
 from elman.nn import Recurrent
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One step: what it read, the states it began with, and the states and the output as they left it."""
+    """One step: what it read, the states it began with, those it made, and states and output as they left it."""
 
     x: Tensor
     before: Mapping[str, Tensor]
-    after: Mapping[str, Tensor]
+    made: Mapping[str, Tensor]  # which the step itself may read, as an LSTM's h reads its c
+    after: Mapping[str, Tensor]  # which only what comes later reads
     y: Tensor
     separate: bool  # whether the output is no state
 
 
 @dataclass(frozen=True)
 class Recorder(Cell):
-    """A cell that computes what another does and notes its steps, in the order in which they are taken.
-
-    A state leaves the step as a tensor that nothing within the step reads: what is differentiated by it is what
-    later steps, layers and the loss make of it, and by h_t and c_t of an LSTM apart.
-    """
+    """A cell that computes what another does and notes its steps, in the order in which they are taken."""
 
     cell: Cell
     seen: list[Seen] = field(default_factory=list, compare=False, repr=False)
@@ -40,14 +38,24 @@ class Recorder(Cell):
         """The other cell's own."""
         return self.cell.spec(inputs, hidden, bias)
 
+    def prepare(self, params: dict[str, Tensor], draw: Draw | None) -> dict[str, Tensor]:
+        """The other cell's own."""
+        return self.cell.prepare(params, draw)
+
+    @property
+    def prepares(self) -> bool:
+        """The other cell's own."""
+        return self.cell.prepares
+
     def step(self, x: Inputs, s: State, w: Weights) -> Step:
         """The other cell's own."""
         step = self.cell.step(x, s, w)
         before = {name: value.detach() for name, value in s.items()}
         values = dict(step.items())
-        after = {name: _node(values[name]) for name in before if name in values}
-        y = _node(step.y)
-        self.seen.append(Seen(x.raw.detach(), before, after, y, "y" in values))
+        made = {name: _node(values[name], same=True) for name in before if name in values}
+        after = {name: _node(value) for name, value in made.items()}
+        y = _node(step.y if "y" in values else next(iter(made.values())))
+        self.seen.append(Seen(x.raw.detach(), before, made, after, y, "y" in values))
         return Step(**{**values, **after, "y": y})
 
 
@@ -75,9 +83,14 @@ class Recording:
     recorder: Recorder
     calls: list[Call] = field(default_factory=list)
 
-    def note(self, _: nn.Module, args: tuple[Any, ...], named: dict[str, Any]) -> None:
-        """Begin a call."""
+    def note(
+        self, _: nn.Module, args: tuple[Any, ...], named: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]] | None:
+        """Begin a call; in a frozen model, x is what makes its states differentiable."""
         self.calls.append(Call(named.get("lengths"), named.get("resets"), len(self.recorder.seen)))
+        if not args or not torch.is_grad_enabled() or args[0].requires_grad:
+            return None
+        return (args[0].detach().requires_grad_(), *args[1:]), named
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,8 +144,11 @@ def _replaced(one: Recording) -> Iterator[None]:
         layer.stack, layer.backend = stack, backend
 
 
-def _node(value: Tensor) -> Tensor:
-    """The same numbers as a tensor of their own, that can be differentiated by even in a frozen model."""
-    if not torch.is_grad_enabled():
+def _node(value: Tensor, same: bool = False) -> Tensor:
+    """The same numbers as a tensor of their own, that can be differentiated by even in a frozen model.
+
+    With `same`, the tensor itself where that can be differentiated by.
+    """
+    if not torch.is_grad_enabled() or (same and value.requires_grad):
         return value
     return value.view_as(value) if value.requires_grad else value.detach().requires_grad_()

@@ -11,8 +11,10 @@ from torch import Tensor, nn
 
 from elman.cells import Cell, Spec, Step
 from elman.cells.contract import State, bind_weights
+from elman.engine import Operands
 from elman.engine.eager import inputs_by_step, multiplication
 from elman.insight.recorder import Projection, Recording, Seen, recording
+from elman.nn import Recurrent
 from elman.nn.stack import Stack
 
 
@@ -34,9 +36,11 @@ class TracedRun:
         outputs: y, (P, B, T, output).
         lengths: (B,) steps of each row.
         resets: (B, T), true where a row starts afresh before that step, or None.
-        gradients: by state, and under "y" where the output is no state, dL/d of it as it leaves the step, through
-            everything that comes later, (P, B, T, width); empty for a run without a loss.
-        entering: the same keys, the part of it that does not come through later steps of its own pass: from the
+        gradients: by state, dL/ds_t: the total derivative by the state that step t makes, (P, B, T, width); empty
+            for a run without a loss.
+        arriving: by state, and under "y" where the output is no state, the part of it that does not come through
+            the step itself, as that by c_t of an LSTM through h_t does: what a step's Jacobian is multiplied by.
+        entering: the same keys, the part of that which does not come through later steps of its own pass: from the
             output, and at a row's last step from the final state.
         projections: of each `nn.Linear` that was applied at every step, by name, what it read and dL/d of what it
             returned, both (B, T, width).
@@ -52,6 +56,7 @@ class TracedRun:
     lengths: Tensor
     resets: Tensor | None
     gradients: Mapping[str, Tensor]
+    arriving: Mapping[str, Tensor]
     entering: Mapping[str, Tensor]
     projections: Mapping[str, tuple[Tensor, Tensor]]
 
@@ -80,8 +85,8 @@ class TracedRun:
         return index % self.stack.directions == 1
 
     def spec(self, index: int) -> Spec:
-        """The cell's spec in a pass."""
-        return self.stack.specs[index // self.stack.directions]
+        """The cell's spec in a pass, its random numbers at rest."""
+        return self.stack.resting[index // self.stack.directions]
 
     def x(self, index: int) -> Tensor:
         """What a pass read, (B, T, width)."""
@@ -167,6 +172,13 @@ def states_and_gradients(model: nn.Module, compute: Callable[[], Any]) -> dict[s
     for name, param in model.named_parameters():
         if not bool(param.isfinite().all()):
             raise ValueError(f"parameter {name} holds numbers that are not finite: there is nothing to measure")
+    drawing = [
+        name for name, m in model.named_modules() if isinstance(m, Recurrent) and m.training and m.stack.random
+    ]
+    if drawing:
+        raise ValueError(
+            f"the cell of layer {drawing[0]!r} draws random numbers in training: call model.eval() first"
+        )
     with_loss = torch.is_grad_enabled()
     with recording(model) as (recordings, linear):
         loss = compute()
@@ -219,7 +231,7 @@ class _Assembled:
 
     def nodes(self) -> list[Tensor]:
         """What the loss is differentiated by, in the order in which `run` wants it."""
-        steps = [node for mine in self.passes for s in mine for node in (*s.after.values(), s.y)]
+        steps = [node for mine in self.passes for s in mine for node in (*s.made.values(), *s.after.values(), s.y)]
         return steps + [y for calls in self.linear.values() for _, y in calls]
 
     def run(self, gradients: Sequence[Tensor]) -> TracedRun:
@@ -238,7 +250,7 @@ class _Assembled:
         for name, value in {**states, "y": outputs}.items():
             if not bool(value.isfinite().all()):
                 raise ValueError(f"state {name} is not finite in this run: there is nothing to measure")
-        total, entering, projections = self._gradients(names, gradients) if gradients else ({}, {}, {})
+        found = self._gradients(names, gradients) if gradients else ({}, {}, {}, {})
         weights = dict(zip(stack.names, self.layer._weights(), strict=True))
         return TracedRun(
             cell=self.cell,
@@ -253,35 +265,34 @@ class _Assembled:
             outputs=outputs,
             lengths=self.lengths,
             resets=self.resets,
-            gradients=total,
-            entering=entering,
-            projections=projections,
+            gradients=found[0],
+            arriving=found[1],
+            entering=found[2],
+            projections=found[3],
         )
 
-    def _gradients(
-        self, names: Sequence[str], gradients: Sequence[Tensor]
-    ) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
-        """By state and output: all of it, what enters from outside the pass, and what the projections had."""
-        steps, keys = len(self.passes[0]), [*names, "y"]
-        every, rest = gradients[: len(self.passes) * steps * len(keys)], iter(gradients)
+    def _gradients(self, names: Sequence[str], gradients: Sequence[Tensor]) -> tuple[Any, Any, Any, Any]:
+        """The four fields of `TracedRun` that are gradients."""
+        steps, keys = len(self.passes[0]), [*names, *(f"after {name}" for name in names), "y"]
+        split = len(self.passes) * steps * len(keys)
         by_key = {
-            key: torch.stack(list(every[k :: len(keys)])).unflatten(0, (len(self.passes), steps)).transpose(1, 2)
+            key: torch.stack([*gradients[k:split:][:: len(keys)]])
+            .unflatten(0, (len(self.passes), steps))
+            .transpose(1, 2)
             for k, key in enumerate(keys)
         }
-        for _ in every:
-            next(rest)
-        y = by_key.pop("y")
-        entering = {name: at_ends(value, self.lengths, self.stack.directions) for name, value in by_key.items()}
-        if self.separate:
-            total, entering = {**by_key, "y": y}, {**entering, "y": y}
-        else:
-            total = {**by_key, names[0]: by_key[names[0]] + y}
-            entering[names[0]] = entering[names[0]] + y
+        total, y = {name: by_key[name] for name in names}, by_key["y"]
+        arriving = {name: by_key[f"after {name}"] for name in names}
+        entering = {name: at_ends(value, self.lengths, self.stack.directions) for name, value in arriving.items()}
+        key = "y" if self.separate else names[0]
+        for part in (arriving, entering):
+            part[key] = part[key] + y if key in part else y
+        rest = iter(gradients[split:])
         projections = {
             name: (torch.cat([x for x, _ in calls], 1), torch.cat([next(rest) for _ in calls], 1))
             for name, calls in self.linear.items()
         }
-        return total, entering, projections
+        return total, arriving, entering, projections
 
     def _check_sequence(self, name: str, notes: Recording) -> None:
         """Several calls are one sequence only where each began with the state that the one before left."""
@@ -305,13 +316,19 @@ def at_ends(values: Tensor, lengths: Tensor, directions: int) -> Tensor:
     return values.masked_fill(~last[..., None], 0.0)
 
 
-def local_step(run: TracedRun, index: int, x: Tensor, before: Mapping[str, Tensor], params: Any = None) -> Step:
+def local_step(
+    run: TracedRun,
+    index: int,
+    x: Tensor,
+    before: Mapping[str, Tensor],
+    params: Mapping[str, Tensor] | None = None,
+) -> Step:
     """The step of a pass on rows of their own: x (N, width) and states (N, width) by name."""
-    spec = run.spec(index)
-    params = run.parameters[index] if params is None else params
-    multiply = multiplication(params)
-    (inputs,) = inputs_by_step(spec, x[:, None], multiply)
-    return run.cell.step(inputs, State(**before), bind_weights(spec, params, multiply))
+    spec, stored = run.spec(index), dict(run.parameters[index] if params is None else params)
+    prepared = run.cell.prepare(stored, None)
+    operands, multiply = Operands(x[:, None], before, {}, prepared), multiplication(prepared)
+    (inputs,) = inputs_by_step(spec, operands, multiply)
+    return run.cell.step(inputs, State(**before), bind_weights(spec, prepared, multiply, operands.part))
 
 
 def left(step: Step, run: TracedRun) -> dict[str, Tensor]:

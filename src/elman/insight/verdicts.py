@@ -90,7 +90,9 @@ class Verdict:
         if self.findings:
             return "; ".join(finding.sentence for finding in self.findings)
         name, weakest = min(self.numbers.items(), key=lambda item: item[1]["left"])
-        return f"{name}: healthy, {_percent(weakest['left'])} of the gradient is left over {weakest['steps']} steps"
+        return (
+            f"{name}: healthy, {_percent(weakest['left'])} of the gradient is left over {weakest['steps']} steps"
+        )
 
     def __str__(self) -> str:
         lines = [f"{', '.join(self.kinds)}: {self.sentence}", *map(str, self.remedies)]
@@ -176,7 +178,9 @@ def _shares(run: TracedRun, by_name: Mapping[str, Tensor]) -> list[float]:
     """The mean over names and units, of each pass."""
     if not by_name:
         return [0.0] * len(run.outputs)
-    return [sum(float(v[p].double().mean()) for v in by_name.values()) / len(by_name) for p in range(len(run.outputs))]
+    return [
+        sum(float(v[p].double().mean()) for v in by_name.values()) / len(by_name) for p in range(len(run.outputs))
+    ]
 
 
 def _findings(
