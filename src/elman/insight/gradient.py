@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -58,11 +58,15 @@ def by_distance(run: TracedRun, values: Tensor) -> Tensor:
 
     A pass forwards ends with its row's last step, a reversed one with the first step. NaN where no row is so long.
     """
-    steps = torch.arange(run.steps, device=values.device)
-    forwards = (run.lengths[:, None] - 1 - steps).clamp(min=0)
-    backwards = steps.expand_as(forwards)
-    time = torch.stack([backwards if run.reversed(p) else forwards for p in range(len(values))])
-    exists = run.active  # a row of n steps has the distances 0 to n - 1, in either direction
+    return mean_by_distance(values, run.lengths, [run.reversed(p) for p in range(len(values))])
+
+
+def mean_by_distance(values: Tensor, lengths: Tensor, backwards: Sequence[bool]) -> Tensor:
+    """`by_distance` of passes, for each of which `backwards` says whether it runs from the end to the start."""
+    steps = torch.arange(values.shape[2], device=values.device)
+    exists = steps < lengths[:, None]  # a row of n steps has the distances 0 to n - 1, in either direction
+    from_end = (lengths[:, None] - 1 - steps).clamp(min=0)
+    time = torch.stack([steps.expand_as(from_end) if back else from_end for back in backwards])
     aligned = values.gather(2, time).where(exists, 0.0)
     return aligned.sum(1) / exists.sum(0)
 

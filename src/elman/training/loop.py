@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -34,6 +35,7 @@ from elman.training.record import Record
 from elman.training.resume import claim, identity, refuse_another_run
 from elman.training.settings import TrainSettings
 from elman.training.step import Stepper
+from elman.training.watch import Watch
 
 
 @dataclass(frozen=True)
@@ -138,6 +140,8 @@ class _Run(Generic[B]):
         self._accelerator = make_accelerator(settings, out)
         told = progress or console_progress()
         self._progress: Progress = told if self._accelerator.is_main_process else Silent()
+        every = settings.insight_every
+        self._watch = None if every is None else Watch(model, every, settings.clip, self._progress.say)
         self._record = Record(self._accelerator, out, settings.log_steps, self._progress)
         self._optimizer = build_optimizer(settings, model.parameters())
         self._total = settings.epochs * math.ceil(len(batches) / settings.accumulate)
@@ -152,7 +156,9 @@ class _Run(Generic[B]):
         if saved is not None:
             refuse_another_run(saved, self._identity, self._model.state_dict(), self._out)
         prepared, optimizer = self._accelerator.prepare(self._model, self._optimizer)
-        self._step = Stepper(self._accelerator, prepared, optimizer, loss, self._settings.clip)
+        self._step = Stepper(
+            self._accelerator, prepared, optimizer, loss, self._settings.clip, self._watch and self._watch.see
+        )
         set_seed(self._settings.seed, device_specific=True)
         if saved is not None:
             self._restore(saved)
@@ -172,16 +178,22 @@ class _Run(Generic[B]):
             )
             rate = learning_rate(self._settings, self.standing.step, self._total)
             set_learning_rate(self._optimizer, rate)
-            result = self._step(group, rows_of_all, self.standing.step + 1)
+            with self._looking() as insight:
+                result = self._step(group, rows_of_all, self.standing.step + 1)
             self.standing.count(result.loss, result.gradient_norm, int(rows_of_all), int(tokens_of_all))
             self.standing.batch += len(group)
-            self._record.step(self.standing, result, rate)
+            self._record.step(self.standing, result, rate, self._watch and self._watch.far)
+            if insight:
+                self._record.insight(self.standing, insight)
             if stopping or due:
                 self.save()
             if stopping:
                 what = f"training was stopped after step {self.standing.step}; a checkpoint is written"
                 fix = "go on with the same command and --resume (resume=True)"
                 raise Interrupted(what, where=self._out, fix=fix)
+
+    def _looking(self) -> AbstractContextManager[dict[str, Any]]:
+        return nullcontext({}) if self._watch is None else self._watch.looking(self.standing.step + 1)
 
     def measure(self) -> None:
         """Validate, remember the weights if they are the best, and decide whether to go on."""

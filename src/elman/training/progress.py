@@ -21,7 +21,8 @@ class Progress(Protocol):
     """What the training loop tells, on the first process only.
 
     A line is what goes to `metrics.jsonl`: step, epoch, loss, gradient_norm, learning_rate, tokens_per_second,
-    seconds, and at the end of an epoch each metric as `validation_NAME`.
+    seconds, at the end of an epoch each metric as `validation_NAME`, and with `train.insight_every` the share of the
+    gradient that reaches the far end of the sequences, as `far_gradient`.
     """
 
     def start(self, done: int, total: int) -> None:
@@ -155,6 +156,8 @@ def describe(line: Line) -> str:
     parts += [f"loss {_number(line['loss']):.4f}"] if "loss" in line else []
     if line.get("gradient_norm") is not None:
         parts.append(f"gradient {_number(line['gradient_norm']):.2f}")
+    if line.get("far_gradient") is not None:
+        parts.append(f"far end {_number(line['far_gradient']):.1e}")
     if line.get("tokens_per_second") is not None:
         parts.append(f"{_number(line['tokens_per_second']):,.0f} tokens/s")
     measured = {name: value for name, value in line.items() if name.startswith("validation_")}

@@ -18,10 +18,12 @@ from elman.training.step import StepResult
 class Record:
     """The lines of a run and where they go.
 
-    A line holds kind ("step" or "epoch"), step, epoch (from 1), loss (of training: the step's, or the mean over
+    A line holds kind ("step", "epoch" or "insight"), step, epoch (from 1), loss (of training: the step's, or the mean over
     the epoch's rows), gradient_norm (before clipping; the epoch's mean), learning_rate, tokens_per_second (of the
     epoch so far, its steps alone), seconds (of the whole run); at the end of an epoch `validation_NAME` for each
-    metric.
+    metric. One of insight holds instead `far_gradient`, the least share of the gradient that reaches the far end of
+    the sequences in a layer, `far_gradient/LAYER` for each, `clipped`, the share of the steps since the last look
+    that were clipped, and `share/PARAMETER`, of the gradient's squared norm.
 
     Attributes:
         lines: all lines so far, those of the run before it was resumed included.
@@ -44,13 +46,17 @@ class Record:
             self._progress.start(standing.step, steps)
         self._clock = time.monotonic()
 
-    def step(self, standing: Standing, result: StepResult, rate: float) -> None:
-        """A step is done: shown always, kept every `log_steps`."""
+    def step(self, standing: Standing, result: StepResult, rate: float, far: float | None = None) -> None:
+        """A step is done: shown always, with what reaches the far end if it is known; kept every `log_steps`."""
         standing.epoch_seconds += self._tick(standing)
         line = _line("step", standing, standing.epoch + 1, result.loss, result.gradient_norm, rate)
-        self._progress.step(line)
+        self._progress.step(line if far is None else {**line, "far_gradient": far})
         if standing.step % self._log_steps == 0:
             self._keep(line)
+
+    def insight(self, standing: Standing, found: Mapping[str, float | None]) -> None:
+        """What a look at the gradients through time has found."""
+        self._keep({"kind": "insight", "step": standing.step, "epoch": standing.epoch + 1, **found})
 
     def epoch(self, standing: Standing, metrics: Mapping[str, float | None], rate: float) -> None:
         """An epoch is done and measured."""

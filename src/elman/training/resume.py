@@ -19,7 +19,7 @@ from elman.training.progress import Progress
 from elman.training.settings import TrainSettings
 
 # These change neither weights nor metrics, so a run may go on with others.
-_FREE = {"checkpoint_minutes", "track"}
+_FREE = {"checkpoint_minutes", "insight_every", "track"}
 
 
 def identity(settings: TrainSettings, accelerator: Accelerator, batches: int) -> dict[str, Any]:

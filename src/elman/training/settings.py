@@ -60,6 +60,9 @@ class TrainSettings(BaseModel):
         description="minutes between checkpoints, what a kill costs at most; 0: one after every step",
     )
     log_steps: Positive = Field(default=50, description="steps between two lines in metrics.jsonl")
+    insight_every: Positive | None = Field(
+        default=None, description="steps between two looks at gradients through time; none: no looks"
+    )
     track: Literal["auto", "tensorboard", "off"] = Field(
         default="auto", description="curves for TensorBoard; auto: if it is installed"
     )

@@ -40,6 +40,7 @@ class Stepper(Generic[B]):
         optimizer: as prepared by Accelerate.
         loss: gives the mean loss over the rows of a batch, a scalar.
         clip: largest norm of the gradient, or None.
+        see: is told the number of each step and its gradient's norm, while the gradients stand; or None.
     """
 
     accelerator: Accelerator
@@ -47,6 +48,7 @@ class Stepper(Generic[B]):
     optimizer: AcceleratedOptimizer
     loss: Callable[[nn.Module, B], Tensor]
     clip: float | None
+    see: Callable[[int, float], None] | None = None
 
     def __call__(self, group: Sequence[B], rows: float, number: int) -> StepResult:
         """One step over a group of batches whose gradients are accumulated.
@@ -72,6 +74,8 @@ class Stepper(Generic[B]):
         overflow = self._overflow(size)
         if not math.isfinite(loss) or not (math.isfinite(size) or overflow):
             raise self._not_finite(loss, group, number)
+        if self.see is not None and not overflow:
+            self.see(number, size)
         if self.clip is not None and not overflow:
             torch.nn.utils.clip_grads_with_norm_(self.model.parameters(), self.clip, norm)
         self.optimizer.step()
