@@ -23,9 +23,13 @@ from elman.insight.gradient import (
 from elman.insight.pictures import plot_gradient
 from elman.insight.tracing import TracedRun, trace_call, trace_run
 from elman.insight.unrolled import draw_unrolled
+from elman.insight.verdicts import Finding, Remedy, Verdict, verdict
 
 __all__ = [
+    "Finding",
+    "Remedy",
     "TracedRun",
+    "Verdict",
     "by_distance",
     "clip_shares",
     "dead_units",
@@ -46,4 +50,5 @@ __all__ = [
     "taps",
     "trace_call",
     "trace_run",
+    "verdict",
 ]

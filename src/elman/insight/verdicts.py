@@ -17,7 +17,7 @@ from elman.insight.tracing import TracedRun
 LOST = 0.01  # left of the gradient over a whole sequence: less has vanished
 GROWN = 100.0  # times as much over a whole sequence: more has exploded
 STUCK = 0.5  # mean share of saturated values over a cell's gates
-DEAD = 0.3  # share of relu units that are 0 throughout
+DEAD = 0.5  # share of relu units that are 0 throughout
 CLIPPED = 0.5  # share of training steps whose gradient is cut
 CUT = 1 / math.e  # what is left of the gradient where a window ends: more is worth a longer one
 STEADY = ("rglru", "lru")  # cells whose step never stretches the state, and that begin with long memories
@@ -110,7 +110,7 @@ def verdict(
         vanishing            less than 1 % is left
         exploding            more than 100 times as much anywhere on the way
         saturated gates      more than half of the squashed values stand at their bounds (`saturation`)
-        dead units           more than 30 % of the relu units are never on (`dead_units`)
+        dead units           more than half of the relu units are never on (`dead_units`)
         window too short     more than 1/e is left where the window ends: what came before could still be learnt
         clipped too often    more than half of the `norms` lie above the limit
 
@@ -152,7 +152,7 @@ def verdict(
     }
     findings = [f for name, own in numbers.items() for f in _findings(name, own, known, window)]
     findings += _clipped(known.get("train.clip"), norms)
-    offered = [_offered(finding, run, known if settings is not None else None) for finding in findings]
+    offered = [_offered(finding, run, settings, bool(norms)) for finding in findings]
     return Verdict(tuple(sorted(offered, key=lambda f: _GRAVITY.index(f.kind))), numbers)
 
 
@@ -191,14 +191,16 @@ def _findings(
         said = f"the gradient grows by {_step(rate)} a step, {own['highest']:.3g} times within {steps} steps"
         yield _finding("exploding", name, own["highest"], said)
     elif own["left"] < LOST:
-        said = (
-            f"the gradient falls by {_step(rate)} a step: half is gone after {own['half']:.1f} steps, 1 % is left "
-            f"after {own['horizon']:.0f}; your sequences have {steps} steps"
-        )
+        said = "no gradient passes a single step"
+        if rate > 0:
+            said = (
+                f"the gradient falls by {_step(rate)} a step: half is gone after {own['half']:.1f} steps, "
+                f"1 % is left after {own['horizon']:.0f}; your sequences have {steps} steps"
+            )
         yield _finding("vanishing", name, own["left"], said)
     elif window is not None and own["left"] > CUT:
         said = f"{_percent(own['left'])} of the gradient is left where the window of {window} steps cuts it off"
-        reach = Remedy(f"data.reach={4 * window}", "gradients run back four windows")
+        reach = Remedy(f"data.reach={8 * window}", "gradients run back eight windows")
         yield Finding("window too short", name, own["left"], f"{name}: {said}", (reach,))
     if own["saturated"] > STUCK:
         said = f"{_percent(own['saturated'])} of what gates and squashed units say stands at its bounds"
@@ -225,16 +227,16 @@ def _clipped(limit: float | None, norms: Sequence[float] | None) -> list[Finding
     return [Finding("clipped too often", "training", share, said, (raised,))]
 
 
-def _offered(finding: Finding, run: TracedRun, settings: Mapping[str, Any] | None) -> Finding:
+def _offered(finding: Finding, run: TracedRun, settings: Mapping[str, Any] | None, trained: bool) -> Finding:
     """The finding with its remedies: those that change something and that the recipe has."""
     cell = type(run.cell).__name__.lower()
-    found = [*finding.remedies, *_remedies(finding.kind, cell, settings or {})]
+    found = [*finding.remedies, *_remedies(finding.kind, cell, settings or {}, trained)]
     if settings is not None:
         found = [r for r in found if r.setting.partition("=")[0] in settings]
     return Finding(finding.kind, finding.where, finding.value, finding.sentence, tuple(found))
 
 
-def _remedies(kind: str, cell: str, settings: Mapping[str, Any]) -> Iterator[Remedy]:
+def _remedies(kind: str, cell: str, settings: Mapping[str, Any], trained: bool) -> Iterator[Remedy]:
     steady = next((name for name in STEADY if name != cell), STEADY[0])
     rate = settings.get("train.learning_rate")
     slower = Remedy(f"train.learning_rate={rate / 10:.2g}", "weights stay small") if rate else None
@@ -248,10 +250,10 @@ def _remedies(kind: str, cell: str, settings: Mapping[str, Any]) -> Iterator[Rem
         yield Remedy(f"model.cell={steady}", "its step never stretches the state")
         yield Remedy("train.clip=0.5", "one steep step no longer throws the weights away")
     elif kind == "saturated gates":
-        if slower:
-            yield slower
-        if cell != "layernormlstm":
-            yield Remedy("model.cell=layernormlstm", "what enters its gates is normalised")
+        normalised = Remedy("model.cell=layernormlstm", "what enters its gates is normalised")
+        both = [slower] if slower else []
+        both += [normalised] if cell != "layernormlstm" else []
+        yield from both if trained else reversed(both)  # what training did, smaller steps would not have done
     elif kind == "dead units":
         yield Remedy("model.cell=gru", "it has no relu that could die")
     if slower and kind in ("exploding", "dead units"):

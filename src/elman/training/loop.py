@@ -156,9 +156,8 @@ class _Run(Generic[B]):
         if saved is not None:
             refuse_another_run(saved, self._identity, self._model.state_dict(), self._out)
         prepared, optimizer = self._accelerator.prepare(self._model, self._optimizer)
-        self._step = Stepper(
-            self._accelerator, prepared, optimizer, loss, self._settings.clip, self._watch and self._watch.see
-        )
+        see = None if self._watch is None else self._watch.see
+        self._step = Stepper(self._accelerator, prepared, optimizer, loss, self._settings.clip, see)
         set_seed(self._settings.seed, device_specific=True)
         if saved is not None:
             self._restore(saved)
@@ -182,7 +181,7 @@ class _Run(Generic[B]):
                 result = self._step(group, rows_of_all, self.standing.step + 1)
             self.standing.count(result.loss, result.gradient_norm, int(rows_of_all), int(tokens_of_all))
             self.standing.batch += len(group)
-            self._record.step(self.standing, result, rate, self._watch and self._watch.far)
+            self._record.step(self.standing, result, rate, None if self._watch is None else self._watch.far)
             if insight:
                 self._record.insight(self.standing, insight)
             if stopping or due:

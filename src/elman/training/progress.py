@@ -21,8 +21,8 @@ class Progress(Protocol):
     """What the training loop tells, on the first process only.
 
     A line is what goes to `metrics.jsonl`: step, epoch, loss, gradient_norm, learning_rate, tokens_per_second,
-    seconds, at the end of an epoch each metric as `validation_NAME`, and with `train.insight_every` the share of the
-    gradient that reaches the far end of the sequences, as `far_gradient`.
+    seconds, at the end of an epoch each metric as `validation_NAME`, and with `train.insight_every` the share of
+    the gradient that reaches the far end of the sequences, as `far_gradient`.
     """
 
     def start(self, done: int, total: int) -> None:

@@ -18,12 +18,14 @@ from elman.training.step import StepResult
 class Record:
     """The lines of a run and where they go.
 
-    A line holds kind ("step", "epoch" or "insight"), step, epoch (from 1), loss (of training: the step's, or the mean over
+    A line holds kind ("step" or "epoch"), step, epoch (from 1), loss (of training: the step's, or the mean over
     the epoch's rows), gradient_norm (before clipping; the epoch's mean), learning_rate, tokens_per_second (of the
     epoch so far, its steps alone), seconds (of the whole run); at the end of an epoch `validation_NAME` for each
-    metric. One of insight holds instead `far_gradient`, the least share of the gradient that reaches the far end of
-    the sequences in a layer, `far_gradient/LAYER` for each, `clipped`, the share of the steps since the last look
-    that were clipped, and `share/PARAMETER`, of the gradient's squared norm.
+    metric.
+
+    One of the kind "insight" holds step, epoch, `far_gradient` (the least share of the gradient that reaches the
+    far end of the sequences in a layer), `far_gradient/LAYER` for each, `clipped` (of the steps since the last
+    look), and `share/PARAMETER` (of the gradient's squared norm).
 
     Attributes:
         lines: all lines so far, those of the run before it was resumed included.
