@@ -19,7 +19,7 @@ def square(returned):
 @pytest.mark.parametrize("name", [*EVERY_CELL, *WRAPPED])
 def test_states_and_gradients_are_those_of_the_engine(name):
     cell = {**EVERY_CELL, **WRAPPED}[name]
-    layer = Recurrent(cell, 3, 4, 2, bidirectional=True).double().eval()
+    layer = Recurrent(cell, 3, 10, 2, bidirectional=True).double().eval()  # ten: some cells have five heads
     x = torch.randn(3, 6, 3, dtype=torch.float64)
     run = trace_run(layer, x, LENGTHS, loss=square)
     with layer.state_gradients() as gradients:
