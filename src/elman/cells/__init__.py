@@ -110,9 +110,9 @@ def _spelled(text: str) -> Cell:
     """A cell as it would be written in Python, such as `Zoneout(LSTM(), p=0.05)`; nothing is executed."""
 
     def value(node: ast.expr) -> Any:
-        return made(node) if isinstance(node, (ast.Call, ast.Name)) else ast.literal_eval(node)
+        return built(node) if isinstance(node, (ast.Call, ast.Name)) else ast.literal_eval(node)
 
-    def made(node: ast.expr) -> Cell:
+    def built(node: ast.expr) -> Cell:
         if isinstance(node, ast.Name):
             return _made(node.id, registered(), (), {}, text)
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name) or None in (
@@ -123,7 +123,7 @@ def _spelled(text: str) -> Cell:
         return _made(node.func.id, {**registered(), **WRAPPERS}, [value(a) for a in node.args], options, text)
 
     try:
-        return made(ast.parse(text.strip(), mode="eval").body)
+        return built(ast.parse(text.strip(), mode="eval").body)
     except UserError:
         raise
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

@@ -78,9 +78,9 @@ def _lines(
     if isinstance(what, nn.Module):
         yield from _of_module(what, grid)
         return
-    if isinstance(what, str) and what.lower() not in cells.registered():
+    if isinstance(what, str) and ".py" in what:
         what = from_file(what)
-    yield from _of_cell(instance(what), grid)
+    yield from _of_cell(instance(str(what) if isinstance(what, Path) else what), grid)
 
 
 def _folder(what: Any) -> Path | None:
@@ -89,11 +89,11 @@ def _folder(what: Any) -> Path | None:
     Raises:
         UserError: it is neither.
     """
-    if not isinstance(what, str) or what.lower() in cells.registered():
+    if not isinstance(what, str):
         return None
-    if Path(what).is_dir():
+    if Path(what).is_dir() and what.lower() not in cells.registered():
         return Path(what)
-    if ".py" in what:
+    if ".py" in what or "(" in what or what.lower() in cells.registered():
         return None
     fix = f"{did_you_mean(what.lower(), cells.registered())} A cell of your own is FILE.py:CLASS"
     raise UserError("no such cell or model folder", where="verify", found=what, fix=fix)

@@ -58,7 +58,7 @@ def from_file(named: str) -> Cell:
         what = f"{name} is no cell of this file"
         raise UserError(what, where=path, found=repr(kind), fix="derive a class from elman.cells.Cell")
     try:
-        cell = own[name]()
+        cell: Cell = own[name]()
     except (TypeError, ValueError) as error:
         fix = "give them defaults in the file; in Python, give the cell itself (cell=)"
         where = f"{path}:{name}"
