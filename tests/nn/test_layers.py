@@ -8,8 +8,10 @@ from torch import nn
 
 import elman
 from backends import assert_engine_bits
+from elman.cells import Zoneout
 from elman.models import CarriedState, EncoderDecoder, LanguageModel, ManyToMany, ManyToOne, OneToMany
 from elman.nn import Layers, Recurrent
+from every_cell import EVERY_CELL
 from tolerances import assert_equal
 
 
@@ -126,5 +128,17 @@ def test_models_take_layers(tmp_path) -> None:
     assert_equal(torch.cat([carried(x[:, :3]), carried(x[:, 3:])], 1), whole)
     elman.draw(one, tmp_path / "one.svg")
     assert len(elman.explain(language, x).splitlines()) == 4
-    with pytest.raises(ValueError, match="equal layers"):
+    with pytest.raises(ValueError, match="name one by layer="):
         elman.insight.gradient_by_distance(one, x, None, lambda scores: scores.sum(1))
+
+
+def test_noise_and_inner_values_of_each_layer() -> None:
+    layers = Layers(
+        Recurrent(Zoneout(EVERY_CELL["gru"], p=0.5), 3, 5), Recurrent(Zoneout(EVERY_CELL["lstm"], p=0.5), 5, 7)
+    )
+    x = torch.randn(2, 6, 3)
+    y, _, inner = layers(x, noise=(11, 2), return_all=True)
+    first, _, of_first = layers.parts[0](x, noise=(11, 2), return_all=True)
+    second, _, of_second = layers.parts[1](first, noise=(12, 2), return_all=True)
+    assert torch.equal(y, second) and [list(found) for found in inner] == [list(of_first), list(of_second)]
+    assert torch.equal(inner[1]["c_l0"], of_second["c_l0"])

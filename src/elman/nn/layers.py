@@ -97,18 +97,26 @@ class Layers(nn.Module):
         *,
         lengths: Tensor | None = None,
         resets: Tensor | None = None,
-    ) -> tuple[Tensor, tuple[Any, ...]]:
+        noise: tuple[int, int] | None = None,
+        return_all: bool = False,
+    ) -> Any:
         """Outputs and the states of each layer; see the class for shapes.
+
+        `noise` and `return_all` are as `Recurrent` has them: each layer draws by a seed one higher than the one
+        below, and the inner values are a tuple of dictionaries, one a layer.
 
         Raises:
             ValueError: as `Recurrent`, or there is not one state a layer.
         """
-        finals = []
+        finals, inner = [], []
         each = [None] * len(self.layers) if state is None else self._checked(state)
         for number, (layer, given) in enumerate(zip(self.layers, each, strict=True)):
-            x, final = layer(self.dropout(x) if number else x, given, lengths=lengths, resets=resets)
+            own = None if noise is None else (noise[0] + number, noise[1])
+            x = self.dropout(x) if number else x
+            x, final, *rest = layer(x, given, lengths=lengths, resets=resets, noise=own, return_all=return_all)
             finals.append(final)
-        return x, tuple(finals)
+            inner += rest
+        return (x, tuple(finals), tuple(inner)) if return_all else (x, tuple(finals))
 
     def fresh_state(self, rows: int) -> tuple[Any, ...]:
         """The states a row starts with, for so many rows."""
