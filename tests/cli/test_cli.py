@@ -17,7 +17,7 @@ from elman.cli import main
 from elman.cli.console import results
 from elman.errors import visible
 
-VERBS = ("recipes", "train", "evaluate", "predict", "demo", "doctor", "data", "bench")
+VERBS = ("recipes", "train", "evaluate", "inspect", "predict", "demo", "doctor", "data", "bench")
 HEAVY = "torch sklearn tokenizers numpy matplotlib accelerate pandas rich"
 
 

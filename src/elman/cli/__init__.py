@@ -22,6 +22,7 @@ from elman.cli.demo import demo
 from elman.cli.doctor import doctor
 from elman.cli.evaluate import evaluate
 from elman.cli.generate import generate
+from elman.cli.inspect import inspect
 from elman.cli.predict import predict
 from elman.cli.recipes import recipes
 from elman.cli.train import train
@@ -32,7 +33,7 @@ __all__ = ["main"]
 
 _USER_ERROR = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
-_VERBS = (recipes, train, evaluate, predict, generate, complete, demo, doctor, data, bench, verify)
+_VERBS = (recipes, train, evaluate, inspect, predict, generate, complete, demo, doctor, data, bench, verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -27,7 +27,7 @@ from elman.errors import UserError
 from elman.recipes.caption_measures import Captioned, measure_captions, nearest_captions, sacrebleu
 from elman.recipes.caption_model import CaptionModel, DataSettings, ModelSettings, Settings, build_network
 from elman.recipes.contract import Request
-from elman.recipes.job import Asked, Job, JobConfig, Lesson, batches, needed
+from elman.recipes.job import BEGIN, Asked, Job, JobConfig, Lesson, batches, needed
 from elman.recipes.settings import often_enough
 from elman.training import TrainSettings
 
@@ -130,6 +130,12 @@ class CaptionRecipe(Job[Captioned, CaptionModel]):
             validate=validate,
             rows=len(captions),
         )
+
+    def spelled(self, model: CaptionModel, prepared: Captioned, batch: Batch) -> dict[str, list[list[str]]]:
+        """What stands before each word of the caption."""
+        _, captions = prepared.part(prepared.parts.train)
+        most, spell = model.settings.data.longest, model.vocabulary.tokens
+        return {"recurrent": [[BEGIN, *spell(captions[row])[:most]] for row in batch.rows.tolist()]}
 
     def measure(self, model: CaptionModel, prepared: Captioned) -> dict[str, Any]:
         """Exact match and BLEU on the test part."""

@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from elman.data import Streams, Vocabulary, Window, composed
-from elman.data.vocabulary import START
+from elman.data.vocabulary import START, UNKNOWN
 from elman.errors import UserError
 from elman.models import CarriedState
 from elman.recipes.character_model import CharacterModel, Ids, Settings, bits_per_character, build_network
 from elman.recipes.contract import Request
 from elman.recipes.document_parts import Prepared
-from elman.recipes.job import Asked, Job, JobConfig, Lesson, needed
+from elman.recipes.job import BEGIN, Asked, Job, JobConfig, Lesson, needed
 from elman.recipes.ngram import NGrams
 from elman.training import TrainSettings, process
 
@@ -66,20 +66,9 @@ class CharacterJob(Job[Prepared, CharacterModel]):
         texts = self.taught(prepared.texts(prepared.parts.train), settings)
         vocabulary = _vocabulary(texts, settings.data.vocabulary_size, prepared.source)
         model = self.model(build_network(settings.model, len(vocabulary)), vocabulary, settings)
-        documents = [np.concatenate([[START], model.encode(text)]).astype(np.int32) for text in texts]
-        rows = _rows(sum(map(len, documents)), settings, prepared.source)
-        rank, processes = process()
-        model.streams = Streams(
-            documents,
-            rows=rows,
-            k1=settings.data.window,
-            k2=settings.data.reach,
-            seed=settings.train.seed,
-            rank=rank,
-            processes=processes,
-        )
-        changes = {"batch_size": rows, **self._epochs(settings.train, len(model.streams), say)}
-        model.settings = settings.model_copy(update={"train": settings.train.model_copy(update=changes)})
+        updates = len(self._lay_out(model, texts, prepared.source))
+        changes = self._epochs(settings.train, updates, say)
+        model.settings = settings.model_copy(update={"train": model.settings.train.model_copy(update=changes)})
         return model
 
     def rebuild(self, config: CharacterConfig, vocabulary: Vocabulary | None) -> CharacterModel:
@@ -90,13 +79,23 @@ class CharacterJob(Job[Prepared, CharacterModel]):
     def lesson(self, model: CharacterModel, prepared: Prepared) -> Lesson:
         """Windows on rows of text, the states carried, -ln p of the next character."""
         validation = [model.encode(text) for text in prepared.texts(prepared.parts.validation)]
+        streams = model.streams
+        if streams is None:  # the model comes out of its folder
+            texts = self.taught(prepared.texts(prepared.parts.train), model.settings)
+            streams = self._lay_out(model, texts, prepared.source)
         return Lesson(
             loss=_loss,
-            batches=model.streams,
+            batches=streams,
             validate=lambda _: {"bits_per_character": bits_per_character(model.network, validation)},
             rows=len(prepared.parts.train),
             network=CarriedState(model.network, model.settings.train.batch_size, *process()),
         )
+
+    def spelled(self, model: CharacterModel, prepared: Prepared, batch: Window) -> dict[str, list[list[str]]]:
+        """The characters; ¶ where a text begins, � where one is unknown."""
+        shown = {START: BEGIN, UNKNOWN: "\ufffd"}
+        rows = [[shown.get(n) or model.characters[n] for n in row] for row in batch.inputs.tolist()]
+        return {"recurrent": rows}
 
     def measure(self, model: CharacterModel, prepared: Prepared) -> dict[str, Any]:
         """Bits for each character of the test part."""
@@ -106,6 +105,25 @@ class CharacterJob(Job[Prepared, CharacterModel]):
         """Kneser-Ney and PPM n-grams of the training part, their orders chosen by the validation part."""
         texts = self.taught(prepared.texts(prepared.parts.train), model.settings)
         return _ngrams(model, texts, prepared, self.longest, request.progress.say)
+
+    def _lay_out(self, model: CharacterModel, texts: list[str], source: str) -> Streams:
+        """The texts as rows for the model, as many as they fill."""
+        documents = [np.concatenate([[START], model.encode(text)]).astype(np.int32) for text in texts]
+        settings = model.settings
+        rows, (rank, processes) = _rows(sum(map(len, documents)), settings, source), process()
+        model.settings = settings.model_copy(
+            update={"train": settings.train.model_copy(update={"batch_size": rows})}
+        )
+        model.streams = Streams(
+            documents,
+            rows=rows,
+            k1=settings.data.window,
+            k2=settings.data.reach,
+            seed=settings.train.seed,
+            rank=rank,
+            processes=processes,
+        )
+        return model.streams
 
     def _epochs(self, train: TrainSettings, updates: int, say: Callable[[str], None]) -> dict[str, Any]:
         """More epochs where a text is short, unless the user chose their number: few updates learn nothing."""

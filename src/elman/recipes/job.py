@@ -22,6 +22,8 @@ from elman.recipes.own_cell import noted
 from elman.recipes.settings import described, meaning
 from elman.training import Fitted, TrainSettings, fit, process
 
+BEGIN = "\u00b6"  # stands for a step that reads no text yet, where texts are shown
+
 
 class JobSettings(BaseModel):
     """The choices of a job; a recipe's own adds those of its data and its network."""
@@ -173,6 +175,13 @@ class Job(Recipe, Generic[P, M]):
     def require(self, request: Request) -> None:
         """Raises `UserError` where a package that is needed only later is missing: better said at once."""
 
+    def spelled(self, model: M, prepared: P, batch: Any) -> Mapping[str, list[list[str]]]:
+        """The text that each recurrent layer reads of a batch of the lesson, a piece a step, by its own name.
+
+        Nothing where the steps are no text.
+        """
+        return {}
+
     def finish(self, model: M, prepared: P) -> None:
         """What else goes into the model folder, such as a picture."""
 
@@ -261,19 +270,27 @@ class Job(Recipe, Generic[P, M]):
     def evaluate(self, model: M, data: Any, text: str | None, label: str | None) -> dict[str, Any]:
         """What the model is worth on data; see `elman.recipes.contract.Model.evaluate`."""
         if data is not None:
-            return self.measure_data(model, Asked(data, text, label, model.settings, _silent))
+            return self.measure_data(model, Asked(data, text, label, model.settings, silent))
+        return self.measure(model, self.read_again(model))
+
+    def read_again(self, model: M) -> P:
+        """The data that a model was trained beside, dealt out as it was then.
+
+        Raises:
+            UserError: it was not kept, or is no longer what it was.
+        """
         about = model.config["data"]
-        fix = "name the data to measure with --data"
+        fix = "name the data with --data"
         if about["source"] is None and not about["own"]:
             raise UserError(
                 "this model was trained on data in memory, which is not kept", where=model.folder, fix=fix
             )
         text, label = (None, None) if about["own"] else (about["text"], about["label"])
-        prepared = self.read(Asked(about["source"], text, label, model.settings, _silent))
+        prepared = self.read(Asked(about["source"], text, label, model.settings, silent))
         if prepared.fingerprint() != about["fingerprint"]:
             what = "the data is no longer what this model was trained beside"
             raise UserError(what, where=about["source"] or self.name, fix=fix)
-        return self.measure(model, prepared)
+        return prepared
 
     def _begin(self, request: Request) -> tuple[P, M]:
         """The data, and an untrained model for it."""
@@ -341,5 +358,5 @@ def _cell_of(request: Request) -> dict[str, str | None]:
     return {"the cell's options": about["options"], "the cell's source": about["sha256"]}
 
 
-def _silent(_: str) -> None:
-    pass
+def silent(_: str) -> None:
+    """Says nothing."""

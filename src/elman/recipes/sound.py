@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -35,7 +36,7 @@ from elman.recipes.sound_model import (
     bits_per_sample,
 )
 from elman.recipes.sound_parts import Sounds, as_heard, documents, levels_of, prepare_sounds, read_words
-from elman.training import TrainSettings, process
+from elman.training import Fitted, TrainSettings, process
 
 # ---- choices -------------------------------------------------------------------------------------------------
 SETTINGS = Settings(
@@ -111,12 +112,17 @@ class SoundRecipe(Job[Sounds, SoundModel]):
         network = Voice(config.settings.model, len(config.words), config.settings.data.places)
         return SoundModel(network, config.words, config.samples, config.settings)
 
+    def teach(self, model: SoundModel, prepared: Sounds, request: Request, out: Path) -> tuple[Fitted, int]:
+        """The listener learns from the same words before."""
+        levels, codes = prepared.part(prepared.parts.train)
+        heard = as_heard(levels, model.settings.data.emphasis)
+        teach_listener(model.network.listener, heard, codes, model.settings.train.seed)
+        return super().teach(model, prepared, request, out)
+
     def lesson(self, model: SoundModel, prepared: Sounds) -> Lesson:
-        """Endless rows of words, -ln p of each next level; the listener learns from the same words before."""
+        """Endless rows of words, -ln p of each next level."""
         settings, (rank, processes) = model.settings, process()
         levels, codes = prepared.part(prepared.parts.train)
-        heard = as_heard(levels, settings.data.emphasis)
-        teach_listener(model.network.listener, heard, codes, settings.train.seed)
         validation = documents(*prepared.part(prepared.parts.validation), settings.data.places)
         speaker = model.network.speaker
         streams = Streams(

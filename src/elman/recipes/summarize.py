@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 
-from elman.data import Batches, Vocabulary
+from elman.data import Batch, Batches, Vocabulary
 from elman.recipes.contract import Request
-from elman.recipes.job import Asked, Job, JobConfig, Lesson, batches, needed
+from elman.recipes.job import BEGIN, Asked, Job, JobConfig, Lesson, batches, needed
 from elman.recipes.measures import scikit_learn
 from elman.recipes.settings import often_enough
 from elman.recipes.summarize_baselines import measure_beside, measure_summaries, rouge
@@ -24,6 +24,7 @@ from elman.recipes.summarize_model import (
     Settings,
     SummarizeModel,
     build_network,
+    clipped,
     make_loss,
 )
 from elman.recipes.summarize_parts import DataSettings, Pairs, Rows, prepare_pairs, read_pairs
@@ -126,6 +127,17 @@ class SummarizeRecipe(Job[Pairs, SummarizeModel]):
             validate=validate,
             rows=len(sources),
         )
+
+    def spelled(self, model: SummarizeModel, prepared: Pairs, batch: Batch) -> dict[str, list[list[str]]]:
+        """The reader reads the text, the writer what stands before each piece of the summary."""
+        rows, data, spell = prepared.part("train"), model.settings.data, model.vocabulary.tokens
+        numbers = batch.rows.tolist()
+        return {
+            "reader": [spell(clipped(rows.texts[n], data.max_text))[: data.max_text] for n in numbers],
+            "writer": [
+                [BEGIN, *spell(clipped(rows.summaries[n], data.max_summary))[: data.max_summary]] for n in numbers
+            ],
+        }
 
     def measure(self, model: SummarizeModel, prepared: Pairs) -> dict[str, Any]:
         """ROUGE-L on the test part."""

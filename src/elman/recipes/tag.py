@@ -116,6 +116,11 @@ class TagRecipe(Job[Prepared, TagModel]):
             rows=len(codes),
         )
 
+    def spelled(self, model: TagModel, prepared: Prepared, batch: Batch) -> dict[str, list[list[str]]]:
+        """The words."""
+        words = prepared.parts["train"].words
+        return {"recurrent": [[*words[row]] for row in batch.rows.tolist()]}
+
     def measure(self, model: TagModel, prepared: Prepared) -> Measures:
         """Accuracy and macro-F1 over the words of the test part."""
         return measure_model(model, prepared.codes("test"), model.encode(prepared.parts["test"].words))

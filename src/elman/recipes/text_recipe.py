@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -132,6 +133,12 @@ class TextRecipe(Job[Prepared, TextModel]):
             validate=lambda _: measure(model.labels, validation.targets, model.codes(sequences)),
             rows=len(train.texts),
         )
+
+    def spelled(self, model: TextModel, prepared: Prepared, batch: Batch) -> dict[str, list[list[str]]]:
+        """The pieces of each text as they are written there."""
+        texts, most = prepared.rows(prepared.parts.train).texts, model.settings.data.max_length
+        tokens = [model.vocabulary.tokens(unicodedata.normalize("NFC", texts[row])) for row in batch.rows.tolist()]
+        return {"recurrent": [pieces[:most] for pieces in tokens]}
 
     def measure(self, model: TextModel, prepared: Prepared) -> dict[str, Any]:
         """What the model is worth on the test part."""

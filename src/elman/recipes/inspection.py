@@ -1,0 +1,249 @@
+"""A model at work on a batch of its data, every recurrent layer of it traced: what `elman inspect` looks at."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from elman.errors import UserError, did_you_mean
+from elman.insight import TracedRun, trace_call
+from elman.models import Attention
+from elman.recipes import get, load, registered
+from elman.recipes.job import Asked, Job, JobModel, silent
+from elman.recipes.settings import changed, described
+
+# ---- choices -------------------------------------------------------------------------------------------------
+ROWS = 32  # sequences that are traced
+BATCHES = 9  # of which the one of middle length is taken
+SAME = ("labels", "kinds", "words", "height", "width", "inputs")  # what data must share with a trained model
+# --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class Specimen:
+    """What there is to look at.
+
+    Attributes:
+        name: of the recipe.
+        folder: of the trained model; None: freshly initialised.
+        source: of the data.
+        settings: of the model, by dotted key.
+        classes: the names of what it tells apart, where it does.
+        layers: the traced recurrent layers by their own name, of the first network where there are several.
+        texts: by the layer's name, for each row what it reads a step; see `elman.recipes.job.Job.spelled`.
+        targets: of the batch.
+        attention: (B, T, S), where the writer looks at each step, or None.
+        networks: how many decide together.
+        norms: of the gradient before clipping, of training steps, where they were written down.
+    """
+
+    name: str
+    folder: Path | None
+    source: str
+    settings: Mapping[str, Any]
+    classes: Sequence[str] | None
+    layers: Mapping[str, TracedRun]
+    texts: Mapping[str, list[list[str]]]
+    targets: Tensor | None
+    attention: Tensor | None
+    networks: int
+    norms: Sequence[float]
+
+
+def specimen(
+    subject: str | Path,
+    *,
+    data: Any = None,
+    text: str | None = None,
+    label: str | None = None,
+    settings: Mapping[str, Any] | None = None,
+) -> Specimen:
+    """A trained model, or a recipe's before it is trained, run over a batch of the training part.
+
+    Dropout is left out; what else training does to its data, such as unknown words or turned pictures, is not.
+
+    Args:
+        subject: the name of a recipe, or a model folder.
+        data: what is read instead of the data it was trained beside, or the recipe's own.
+        text: the column of texts, where it is not to be guessed.
+        label: the column of labels, where it is not to be guessed.
+        settings: of a recipe, changed, by dotted key.
+
+    Raises:
+        UserError: there is no such folder or recipe; the data cannot be read, or is not what the model knows; the
+            model has no recurrent layer, or its sequences are too short to look back in time.
+    """
+    asked = (data, text, label)
+    if str(subject) in registered():
+        job = _job(get(str(subject)), subject)
+        model, prepared, kept = _fresh(job, asked, settings or {})
+    else:
+        if settings:
+            what, fix = "a trained model has its settings", "name a recipe to change them"
+            raise UserError(what, where="--set", fix=fix)
+        model = _loaded(subject)
+        job = _job(model.recipe, subject)
+        prepared, kept = _beside(job, model, asked), model.settings
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(kept.train.seed)
+        batch, runs, attention = _traced(job, model, prepared, subject)
+    own = {name: run for name, run in runs.items() if "members." not in name or "members.0." in name}
+    layers = {name.rpartition(".")[2]: run for name, run in own.items()}
+    return Specimen(
+        name=job.name,
+        folder=Path(model.folder) if str(subject) not in registered() else None,
+        source=prepared.source,
+        settings={name: value for name, value, _ in described(kept)},
+        classes=_classes(model),
+        layers=layers if len(layers) == len(own) else own,
+        texts=job.spelled(model, prepared, batch),
+        targets=getattr(batch, "targets", None),
+        attention=attention,
+        networks=len(getattr(model.network, "members", [None])),
+        norms=_norms(model.folder) if str(subject) not in registered() else [],
+    )
+
+
+def some_rows(run: TracedRun, most: int) -> TracedRun:
+    """The run of a few of its rows, evenly spread.
+
+    Example:
+        >>> from elman.insight import trace_run
+        >>> from elman.nn import Recurrent
+        >>> some_rows(trace_run(Recurrent("gru", 3, 4), torch.randn(9, 6, 3)), 2).outputs.shape
+        torch.Size([1, 2, 6, 4])
+    """
+    rows = len(run.lengths)
+    if rows <= most:
+        return run
+    chosen = torch.linspace(0, rows - 1, most).round().long()
+
+    def passes(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        return {name: value[:, chosen] for name, value in values.items()}
+
+    return replace(
+        run,
+        inputs=[x[chosen] for x in run.inputs],
+        before=passes(run.before),
+        states=passes(run.states),
+        outputs=run.outputs[:, chosen],
+        lengths=run.lengths[chosen],
+        resets=None if run.resets is None else run.resets[chosen],
+        gradients=passes(run.gradients),
+        arriving=passes(run.arriving),
+        entering=passes(run.entering),
+        projections={name: (x[chosen], y[chosen]) for name, (x, y) in run.projections.items()},
+    )
+
+
+def _loaded(subject: str | Path) -> Any:
+    if not Path(subject).exists() and Path(subject).name == str(subject):
+        near = did_you_mean(str(subject), registered())
+        raise UserError("neither a model folder nor a recipe", where=subject, fix=near)
+    return load(subject)
+
+
+def _job(recipe: Any, subject: str | Path) -> Job[Any, Any]:
+    if not isinstance(recipe, Job):
+        raise UserError("a recipe without a course of training cannot be inspected", where=subject)
+    return recipe
+
+
+def _fresh(job: Job[Any, Any], asked: tuple[Any, ...], settings: Mapping[str, Any]) -> tuple[JobModel, Any, Any]:
+    """An untrained model, its data, and its settings with the batch size that training would have."""
+    wanted: Any = changed(job.settings, settings, "--set")
+    prepared = job.read(Asked(*asked, wanted, silent))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(wanted.train.seed)
+        model: JobModel = job.build(prepared, wanted, silent)
+    model.recipe = job
+    return model, prepared, model.settings
+
+
+def _beside(job: Job[Any, Any], model: JobModel, asked: tuple[Any, ...]) -> Any:
+    """The data that a model was trained beside, or a user's, which must be of its kind."""
+    if asked[0] is None:
+        return job.read_again(model)
+    prepared = job.read(Asked(*asked, model.settings, silent))
+    like = job.build(prepared, model.settings, silent).described()
+    for key, known in model.described().items():
+        if key in SAME and like.get(key) != known:
+            what = f"the {key} of the data are not those that the model was trained with"
+            raise UserError(what, where=asked[0], found=_short(like.get(key)), fix=f"it knows {_short(known)}")
+    return prepared
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def _traced(
+    job: Job[Any, Any], model: JobModel, prepared: Any, subject: str | Path
+) -> tuple[Any, dict[str, TracedRun], Tensor | None]:
+    """The batch, the run of each layer over it, and where a writer looked."""
+    _in_rows(job, model)
+    lesson = job.lesson(model, prepared)
+    network = (lesson.network or model.network).eval()
+    some = list(itertools.islice(lesson.batches.epoch(0), BATCHES))
+    if not some:
+        raise UserError("the training part is empty", where=prepared.source, fix="give more data")
+    batch = sorted(some, key=lambda one: int(one.lengths.max()))[len(some) // 2]
+    looked: list[Tensor] = []
+    with ExitStack() as stack:
+        for module in network.modules():
+            if isinstance(module, Attention):
+                stack.enter_context(module.register_forward_hook(partial(_note, looked)))
+        try:
+            runs = trace_call(network, lambda: lesson.loss(network, batch))
+        except UserError:
+            raise
+        except (
+            ValueError
+        ) as error:  # no recurrent layer, one that was called on several sequences, numbers not finite
+            raise UserError(str(error), where=subject) from error
+    steps = max(int(run.lengths.max()) for run in runs.values())
+    if steps < 3:
+        what = "sequences of 3 steps or more are needed to look back in time"
+        raise UserError(what, where=prepared.source, found=f"{steps} steps at most")
+    return batch, runs, looked[0] if looked else None
+
+
+def _note(looked: list[Tensor], _: nn.Module, __: Any, weights: Tensor) -> None:
+    looked.append(weights.detach())
+
+
+def _in_rows(job: Job[Any, Any], model: JobModel) -> None:
+    """Fewer sequences side by side."""
+    size = min(ROWS, model.settings.train.batch_size)
+    model.settings = changed(model.settings, {"train.batch_size": size})
+    if getattr(model, "streams", None) is not None:
+        model.streams = None  # type: ignore[attr-defined] - laid out anew, in as many rows
+
+
+def _classes(model: JobModel) -> Sequence[str] | None:
+    """The names of a model's classes; recipes write them alone, or beside what else their labels need."""
+    about = model.described()
+    if kinds := about.get("kinds"):
+        first: Sequence[str] = next(iter(kinds.values()))
+        return first
+    labels = about.get("labels")
+    return labels.get("names") or None if isinstance(labels, Mapping) else labels
+
+
+def _norms(folder: Path) -> list[float]:
+    """The gradient norms of the steps that a run wrote down."""
+    path = Path(folder) / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line["gradient_norm"] for line in lines if line.get("kind") == "step" and line.get("gradient_norm")]
