@@ -266,7 +266,7 @@ def _legend(axes: Axes, count: int) -> None:
         return
     legend = axes.legend(
         loc="lower left", bbox_to_anchor=(0, 1.0), ncols=min(3, count), fontsize=_SIZE - 0.5, frameon=False,
-        labelcolor=INK, borderaxespad=0.2, handlelength=1.6, columnspacing=1.2,
+        labelcolor=INK, borderaxespad=0.2, markerscale=1.8, handlelength=1.6, columnspacing=1.2,
     )  # fmt: skip
     for text in legend.get_texts():
         text.set_parse_math(False)

@@ -116,12 +116,18 @@ def holding(run: TracedRun, index: int = 0) -> Tensor:
     return torch.where(scale > 0, (one * other).sum(0) / scale.clamp(min=1e-30), 0.0).to(run.outputs.dtype)
 
 
-def kind_of(piece: str) -> str:
+def kind_of(piece: str, of_words: bool = False) -> str:
     """What a piece of text is, for a legend: a character's kind, or that of a word's beginning.
 
+    Args:
+        piece: a character, or with `of_words` a word or what stands between words.
+        of_words: whether a letter alone is a word.
+
     Example:
-        >>> [kind_of(piece) for piece in ("e", "t", "T", "word", " ", "7", ",")]
-        ['vowel', 'consonant', 'capital', 'word', 'space', 'number', 'mark']
+        >>> [kind_of(piece) for piece in ("e", "t", "T", " ", "7", ",")]
+        ['vowel', 'consonant', 'capital', 'space', 'number', 'mark']
+        >>> [kind_of(piece, of_words=True) for piece in ("a", "film", "Film", "...")]
+        ['word', 'word', 'capital', 'mark']
     """
     if not piece.strip():
         return "space"
@@ -129,6 +135,7 @@ def kind_of(piece: str) -> str:
     if first.isupper():
         return "capital"
     if first.isalpha():
-        plain = unicodedata.normalize("NFD", first)[0]
-        return "word" if len(piece) > 1 else "vowel" if plain in "aeiou" else "consonant"
+        if of_words:
+            return "word"
+        return "vowel" if unicodedata.normalize("NFD", first)[0] in "aeiou" else "consonant"
     return "number" if first.isdigit() else "mark"

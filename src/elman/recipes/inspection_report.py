@@ -40,7 +40,7 @@ from elman.recipes.inspection import Specimen, some_rows
 STEPS = 1024  # rows times steps whose gradients are followed back lag by lag
 WORK = 2e9  # cubes of the state's width that spectra are taken of, at most: decides of how many steps
 UNITS = 3  # of each sort that are shown
-CHARACTERS, TEXTS = 420, 14  # of the text that units are shown on, at most
+CHARACTERS, TEXTS, LEAST = 420, 10, 20  # of the text that units are shown on; less is not begun
 PASSES = 4  # layers and directions that have figures of their own
 PIECES = 36  # of a source that attention is shown over, at most
 # --------------------------------------------------------------------------------------------------------------
@@ -82,6 +82,16 @@ class _Layer:
     def shown(self) -> int:
         """The pass whose states are shown: the last layer, forwards."""
         return len(self.run.outputs) - self.run.stack.directions
+
+    @property
+    def of_words(self) -> bool:
+        """Whether some piece of the text is more than a character."""
+        return any(len(piece) > 1 for row in self.text or () for piece in row)
+
+    @property
+    def kinds(self) -> list[str]:
+        """Of each piece of the text."""
+        return [kind_of(piece, self.of_words) for row in self.text or () for piece in row]
 
     def add(self, name: str, title: str, figure: Any, alt: str, caption: str) -> None:
         self.pictures.append(Picture(f"{self.name}-{name}".replace(" ", "-"), title, figure, alt, caption))
@@ -136,6 +146,9 @@ def _measured(found: Specimen, name: str, run: TracedRun) -> _Layer:
     layer.values |= {
         "kinds": list(said.kinds),
         "sentence": said.sentence,
+        "findings": [
+            {"kind": f.kind, "where": f.where, "value": f.value, "sentence": f.sentence} for f in said.findings
+        ],
         "remedies": [remedy.setting for remedy in said.remedies],
         "passes": {name: _finite(own) for name, own in said.numbers.items()},
     }
@@ -269,7 +282,7 @@ def _groups(found: Specimen, layer: _Layer) -> tuple[list[str] | Tensor, str]:
             codes = targets[..., 0][active].tolist()
             return ["none" if code == IGNORED else names[code] for code in codes], "the tag of the step"
     if layer.text is not None:
-        return [kind_of(piece) for row in layer.text for piece in row], "the kind of piece that was read"
+        return layer.kinds, "the kind of piece that was read"
     return torch.arange(steps).expand(rows, steps)[active.cpu()], "the place in the sequence"
 
 
@@ -278,9 +291,8 @@ def _units(layer: _Layer) -> str:
     if layer.text is None:
         return ""
     run, states = layer.run, active_states(layer.run, layer.shown).cpu()
-    pieces = [piece for row in layer.text for piece in row]
-    single = all(len(piece) <= 1 for piece in pieces)
-    groups = pieces if single else [kind_of(piece) for piece in pieces]
+    single = not layer.of_words
+    groups = [piece for row in layer.text for piece in row] if single else layer.kinds
     told, held = explained(states, groups), holding(run, layer.shown).cpu()
     first = told.argsort(descending=True)[:UNITS].tolist()
     second = [unit for unit in held.argsort(descending=True).tolist() if unit not in first][:UNITS]
@@ -314,7 +326,7 @@ def _unit(layer: _Layer, states: Tensor, unit: int, why: str, joiner: str) -> st
     scale = float(values.abs().max()) or 1.0
     lines, begin, shown = [], 0, 0
     for row in (layer.text or [])[:TEXTS]:
-        if shown >= CHARACTERS:
+        if shown > CHARACTERS - LEAST:
             break
         kept = _beginning(row, CHARACTERS - shown, len(joiner))
         lines.append(coloured(row[:kept], values[begin : begin + kept] / scale, joiner))
@@ -351,7 +363,9 @@ def _attention(found: Specimen) -> Picture | None:
         "A line for each piece that is written, a column for each that was read; bright is where it looks. The "
         "summary is the one that was to be written."
     )
-    return Picture("attention", "Attention", draw_attention(weights, written, source), alt, caption)
+    if len(source) < len(read[row]):
+        caption += f" Shown are the first {len(source)} of {len(read[row])} pieces that were read."
+    return Picture("attention", "Where the writer looks", draw_attention(weights, written, source), alt, caption)
 
 
 def _left_out(found: Specimen) -> Iterator[str]:
@@ -371,7 +385,9 @@ def _left_out(found: Specimen) -> Iterator[str]:
 
 
 def _called(found: Specimen) -> str:
-    return f"{found.name}, untrained" if found.folder is None else f"{found.name} ({found.folder.name})"
+    if found.folder is None:
+        return f"{found.name}, untrained"
+    return found.name if found.folder.name == found.name else f"{found.name} ({found.folder.name})"
 
 
 def _titled(layer: _Layer) -> str:
