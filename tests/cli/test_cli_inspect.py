@@ -21,6 +21,18 @@ from elman.recipes import registered
 CHROMIUM = shutil.which("chromium")
 HOSTILE = "<script>alert(1)</script>"
 LINKS = ("src", "href", "xlink:href", "data", "poster", "action", "srcset")
+OWN = """
+from dataclasses import dataclass
+import torch
+from elman.cells import Cell, Inputs, State, Step, Weights
+
+@dataclass(frozen=True)
+class Leaky(Cell):
+    gates = ("h",)
+
+    def step(self, x: Inputs, s: State, w: Weights) -> Step:
+        return Step(h=0.5 * s.h + torch.tanh(x.h + w(s.h).h))
+"""
 EMPTY = {"meta", "link", "br", "img", "hr", "input"}
 
 
@@ -142,6 +154,14 @@ def test_a_vanishing_gradient_is_found_and_a_remedy_named(reviews_csv, tmp_path)
     assert "recurrent: vanishing" in page.words and "untrained" in page.words
     assert "elman train sentiment --set model.cell=rglru" in page.words
     assert "--set model.cell=rglru" in result.out
+
+
+def test_a_cell_of_ones_own_is_inspected(reviews_csv, tmp_path):
+    mine = tmp_path / "mine.py"
+    mine.write_text(OWN)
+    small = ("--set", "model.hidden_size=8", "--set", "model.members=1", "--data", reviews_csv)
+    _, page, _ = inspected(tmp_path / "out", "sentiment", "--cell", f"{mine}:Leaky", *small)
+    assert "recurrent: Leaky, 8 units" in page.words
 
 
 def test_texts_are_coloured_by_unit_and_cover_what_was_read(report):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from elman.cli.own_cell import OwnCell, saying_warnings
 from elman.errors import UserError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def inspect(
     data: Annotated[str | None, typer.Option(help="Other data; else what it was trained beside.")] = None,
     text: Annotated[str | None, typer.Option(help="The column of texts; else guessed.")] = None,
     label: Annotated[str | None, typer.Option(help="The column of labels; else guessed.")] = None,
+    cell: OwnCell = None,
     changes: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Change a setting of a recipe; can be repeated."),
@@ -49,6 +51,7 @@ def inspect(
     from elman.cli.console import from_here, say, write_json
     from elman.recipes.inspection import specimen
     from elman.recipes.inspection_report import make_report
+    from elman.recipes.own_cell import from_file
     from elman.recipes.settings import from_assignments
 
     folder = out or _beside(subject)
@@ -56,7 +59,11 @@ def inspect(
         fix = "--force replaces the report, --out names another folder"
         raise UserError("something is there already", where=folder, fix=fix)
     say(f"looking into {subject}")
-    found = specimen(subject, data=data, text=text, label=label, settings=from_assignments(changes or []))
+    own = None if cell is None else from_file(cell)
+    with saying_warnings():
+        found = specimen(
+            subject, data=data, text=text, label=label, settings=from_assignments(changes or []), cell=own
+        )
     report = make_report(found)
     page = _written(report, folder)
     if as_json:

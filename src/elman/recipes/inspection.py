@@ -14,11 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from elman import cells
+from elman.cells import Cell
 from elman.errors import UserError, did_you_mean
 from elman.insight import TracedRun, trace_call
 from elman.models import Attention
 from elman.recipes import get, load, registered
 from elman.recipes.job import Asked, Job, JobModel, silent
+from elman.recipes.own_cell import with_cell
 from elman.recipes.settings import changed, described
 
 # ---- choices -------------------------------------------------------------------------------------------------
@@ -66,6 +69,7 @@ def specimen(
     text: str | None = None,
     label: str | None = None,
     settings: Mapping[str, Any] | None = None,
+    cell: Cell | None = None,
 ) -> Specimen:
     """A trained model, or a recipe's before it is trained, run over a batch of the training part.
 
@@ -77,22 +81,24 @@ def specimen(
         text: the column of texts, where it is not to be guessed.
         label: the column of labels, where it is not to be guessed.
         settings: of a recipe, changed, by dotted key.
+        cell: of your own: in place of the recipe's, or the one that the model was trained with.
 
     Raises:
         UserError: there is no such folder or recipe; the data cannot be read, or is not what the model knows; the
             model has no recurrent layer, or its sequences are too short to look back in time.
     """
     asked = (data, text, label)
-    if str(subject) in registered():
-        job = _job(get(str(subject)), subject)
-        model, prepared, kept = _fresh(job, asked, settings or {})
-    else:
-        if settings:
-            what, fix = "a trained model has its settings", "name a recipe to change them"
-            raise UserError(what, where="--set", fix=fix)
-        model = _loaded(subject)
-        job = _job(model.recipe, subject)
-        prepared, kept = _beside(job, model, asked), model.settings
+    with cells.using(cell):
+        if str(subject) in registered():
+            job = _job(get(str(subject)), subject)
+            model, prepared, kept = _fresh(job, asked, settings or {}, cell)
+        else:
+            if settings:
+                what, fix = "a trained model has its settings", "name a recipe to change them"
+                raise UserError(what, where="--set", fix=fix)
+            model = _loaded(subject, cell)
+            job = _job(model.recipe, subject)
+            prepared, kept = _beside(job, model, asked), model.settings
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(kept.train.seed)
         batch, runs, attention = _traced(job, model, prepared, subject)
@@ -114,7 +120,7 @@ def specimen(
 
 
 def some_rows(run: TracedRun, most: int) -> TracedRun:
-    """The run of a few of its rows, evenly spread.
+    """The run of a few of its rows, evenly spread, the longest among them.
 
     Example:
         >>> from elman.insight import trace_run
@@ -126,6 +132,7 @@ def some_rows(run: TracedRun, most: int) -> TracedRun:
     if rows <= most:
         return run
     chosen = torch.linspace(0, rows - 1, most).round().long()
+    chosen[-1] = run.lengths.argmax()  # of short rows alone nothing could be measured
 
     def passes(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
         return {name: value[:, chosen] for name, value in values.items()}
@@ -145,11 +152,11 @@ def some_rows(run: TracedRun, most: int) -> TracedRun:
     )
 
 
-def _loaded(subject: str | Path) -> Any:
+def _loaded(subject: str | Path, cell: Cell | None) -> Any:
     if not Path(subject).exists() and Path(subject).name == str(subject):
         near = did_you_mean(str(subject), registered())
         raise UserError("neither a model folder nor a recipe", where=subject, fix=near)
-    return load(subject)
+    return load(subject, cell)
 
 
 def _job(recipe: Any, subject: str | Path) -> Job[Any, Any]:
@@ -158,9 +165,13 @@ def _job(recipe: Any, subject: str | Path) -> Job[Any, Any]:
     return recipe
 
 
-def _fresh(job: Job[Any, Any], asked: tuple[Any, ...], settings: Mapping[str, Any]) -> tuple[JobModel, Any, Any]:
+def _fresh(
+    job: Job[Any, Any], asked: tuple[Any, ...], settings: Mapping[str, Any], cell: Cell | None
+) -> tuple[JobModel, Any, Any]:
     """An untrained model, its data, and its settings with the batch size that training would have."""
     wanted: Any = changed(job.settings, settings, "--set")
+    if cell is not None:
+        wanted = with_cell(job.settings, wanted, cell)
     prepared = job.read(Asked(*asked, wanted, silent))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(wanted.train.seed)
