@@ -169,9 +169,8 @@ def draw_portrait(points: Tensor, shares: Tensor, groups: Sequence[str] | Tensor
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.yaxis.set_major_locator(MaxNLocator(5))
     if isinstance(groups, Tensor):
-        drawn = axes.scatter(
-            *points.T.tolist(), c=groups.tolist(), cmap=SCALE, s=size**2, linewidths=0, alpha=0.85
-        )
+        x, y = points.T.tolist()
+        drawn = axes.scatter(x, y, c=groups.tolist(), cmap=SCALE, s=size**2, linewidths=0, alpha=0.85)
         _bar(figure, axes, drawn, "time step")
         return figure
     named = [name for name, _ in Counter(groups).most_common(_MOST_GROUPS)]
@@ -257,7 +256,7 @@ def _bar(figure: Figure, axes: Axes, drawn: object, unit: str) -> None:
     bar.set_label(unit, fontsize=_SIZE - 0.5, color=INK)
     bar.ax.tick_params(labelsize=_SIZE - 1, colors=INK, length=0)
     bar.ax.yaxis.set_major_locator(MaxNLocator(5))
-    bar.outline.set_visible(False)  # type: ignore[operator]
+    bar.outline.set_visible(False)
 
 
 def _legend(axes: Axes, count: int) -> None:

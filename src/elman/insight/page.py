@@ -59,7 +59,7 @@ class Picture:
         file = io.StringIO()
         about: dict[str, None] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
         with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": self.name}):
-            self.figure.savefig(file, format="svg", metadata=about, transparent=True)  # type: ignore[arg-type]
+            self.figure.savefig(file, format="svg", metadata=about, transparent=True)
         svg = file.getvalue()
         svg = re.sub(r"<!--.*?-->", "", svg[svg.index("<svg") :], flags=re.DOTALL)
         # Names are the page's, not the figure's alone.

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +29,9 @@ ROWS = 32  # sequences that are traced
 BATCHES = 9  # of which the one of middle length is taken
 SAME = ("labels", "kinds", "words", "height", "width", "inputs")  # what data must share with a trained model
 # --------------------------------------------------------------------------------------------------------------
+
+
+_Data: TypeAlias = tuple[Any, str | None, str | None]  # with the columns of texts and of labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,6 +102,7 @@ def specimen(
             model = _loaded(subject, cell)
             job = _job(model.recipe, subject)
             prepared, kept = _beside(job, model, asked), model.settings
+            model.settings = _in_rows(kept)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(kept.train.seed)
         batch, runs, attention = _traced(job, model, prepared, subject)
@@ -166,31 +170,37 @@ def _job(recipe: Any, subject: str | Path) -> Job[Any, Any]:
 
 
 def _fresh(
-    job: Job[Any, Any], asked: tuple[Any, ...], settings: Mapping[str, Any], cell: Cell | None
+    job: Job[Any, Any], asked: _Data, settings: Mapping[str, Any], cell: Cell | None
 ) -> tuple[JobModel, Any, Any]:
     """An untrained model, its data, and its settings with the batch size that training would have."""
     wanted: Any = changed(job.settings, settings, "--set")
     if cell is not None:
         wanted = with_cell(job.settings, wanted, cell)
-    prepared = job.read(Asked(*asked, wanted, silent))
+    few = _in_rows(wanted)
+    prepared = job.read(Asked(*asked, few, silent))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(wanted.train.seed)
-        model: JobModel = job.build(prepared, wanted, silent)
+        model: JobModel = job.build(prepared, few, silent)
     model.recipe = job
-    return model, prepared, model.settings
+    return model, prepared, changed(model.settings, {"train.batch_size": wanted.train.batch_size})
 
 
-def _beside(job: Job[Any, Any], model: JobModel, asked: tuple[Any, ...]) -> Any:
+def _beside(job: Job[Any, Any], model: JobModel, asked: _Data) -> Any:
     """The data that a model was trained beside, or a user's, which must be of its kind."""
     if asked[0] is None:
         return job.read_again(model)
     prepared = job.read(Asked(*asked, model.settings, silent))
     like = job.build(prepared, model.settings, silent).described()
     for key, known in model.described().items():
-        if key in SAME and like.get(key) != known:
+        if key in SAME and _shape(like.get(key)) != _shape(known):
             what = f"the {key} of the data are not those that the model was trained with"
             raise UserError(what, where=asked[0], found=_short(like.get(key)), fix=f"it knows {_short(known)}")
     return prepared
+
+
+def _shape(value: Any) -> Any:
+    """What is described, without the sizes of numbers that each data set has for itself."""
+    return {k: v for k, v in value.items() if k != "floor"} if isinstance(value, Mapping) else value
 
 
 def _short(value: Any) -> str:
@@ -202,7 +212,6 @@ def _traced(
     job: Job[Any, Any], model: JobModel, prepared: Any, subject: str | Path
 ) -> tuple[Any, dict[str, TracedRun], Tensor | None]:
     """The batch, the run of each layer over it, and where a writer looked."""
-    _in_rows(job, model)
     lesson = job.lesson(model, prepared)
     network = (lesson.network or model.network).eval()
     some = list(itertools.islice(lesson.batches.epoch(0), BATCHES))
@@ -233,12 +242,9 @@ def _note(looked: list[Tensor], _: nn.Module, __: Any, weights: Tensor) -> None:
     looked.append(weights.detach())
 
 
-def _in_rows(job: Job[Any, Any], model: JobModel) -> None:
-    """Fewer sequences side by side."""
-    size = min(ROWS, model.settings.train.batch_size)
-    model.settings = changed(model.settings, {"train.batch_size": size})
-    if getattr(model, "streams", None) is not None:
-        model.streams = None  # type: ignore[attr-defined] - laid out anew, in as many rows
+def _in_rows(settings: Any) -> Any:
+    """The settings with fewer sequences side by side."""
+    return changed(settings, {"train.batch_size": min(ROWS, settings.train.batch_size)})
 
 
 def _classes(model: JobModel) -> Sequence[str] | None:

@@ -171,7 +171,7 @@ def _add_gradient(layer: _Layer) -> None:
         numbers = layer.verdict.numbers
         alt = "; ".join(
             f"{name}: {_percent(numbers[name]['left'])} is left after {run.steps - 1} steps, 1/e after "
-            f"{_steps(numbers[name]['memory'], numbers[name]['steps'])}"
+            f"{_steps(numbers[name]['memory'], int(numbers[name]['steps']))}"
             for name in names
         )
         caption = (
@@ -301,17 +301,11 @@ def _units(layer: _Layer) -> str:
         "hold": {str(unit): float(held[unit]) for unit in second},
     }
     what = "the character" if single else "the kind of piece"
-    columns = (
-        (
-            "Units that follow what is read",
-            first,
-            lambda u: f"{_percent(float(told[u]))} of it follows from {what}",
-        ),
-        ("Units that hold on to something", second, lambda u: f"correlation with the step before {held[u]:.2f}"),
-    )
+    followed = {u: f"{_percent(float(told[u]))} of it follows from {what}" for u in first}
+    kept = {u: f"correlation with the step before {float(held[u]):.2f}" for u in second}
     parts = []
-    for title, chosen, why in columns:
-        inner = "".join(_unit(layer, states, unit, why(unit), "" if single else " ") for unit in chosen)
+    for title, chosen in (("Units that follow what is read", followed), ("Units that hold on to something", kept)):
+        inner = "".join(_unit(layer, states, unit, why, "" if single else " ") for unit, why in chosen.items())
         parts.append(f'<section class="text"><h4>{title}</h4>{inner}</section>')
     state, pass_ = next(iter(run.states)), run.names[layer.shown]
     return (
