@@ -86,7 +86,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny model of texts and classes that would run in a page that does not escape them."""
     place = tmp_path_factory.mktemp("hostile")
     rows: list[list[object]] = [
-        [f"{HOSTILE} film {n} & more, {'good' if n % 2 else 'bad'}", ("$\\frac<b>", "_x\u4f60")[n % 2]]
+        [f"{HOSTILE} film {n} & more, {'good' if n % 2 else 'bad'}", ("$\\frac<b>$", "_x\u4f60")[n % 2]]
         for n in range(60)
     ]
     result = train(write_csv(place / "rows.csv", ["text", "label"], rows), place / "run")
@@ -127,7 +127,7 @@ def test_every_figure_has_a_text_that_says_its_numbers(report):
 def test_hostile_texts_and_labels_are_words(report):
     _, page, html, _ = report
     assert "<script" not in html and "alert" in page.words and "script" in page.words
-    assert "$\\frac<b>" in page.words and "_x" in page.words  # in the legend of the portrait
+    assert "$\\frac<b>$" in page.words and "_x" in page.words  # in the legend of the portrait
 
 
 def test_the_verdict_is_the_librarys(report, hostile, tmp_path):

@@ -82,10 +82,10 @@ def test_a_curve_is_drawn_against_its_value_at_lag_1_and_zeros_are_left_out():
 
 
 def test_labels_of_users_are_never_markup_of_the_figure():
-    figure = draw_attention(torch.rand(2, 2), ["$\\frac", "\u4f60"], ["$x$", "</svg><script>"])
+    figure = draw_attention(torch.rand(2, 2), ["$\\frac$", "\u4f60"], ["$x$", "</svg><script>"])
     picture = Picture("one", "t", figure, 'a "quoted" <alt>', "c")
     html = picture.html()
-    assert "<script" not in html and html.count("</svg>") == 1 and "$\\frac" in html
+    assert "<script" not in html and html.count("</svg>") == 1 and "$\\frac$" in html
     assert "&quot;quoted&quot; &lt;alt&gt;" in html
     assert picture.png().startswith(b"\x89PNG")
     assert plain("_a").startswith(" ") and len(plain("x" * 50)) <= 18
