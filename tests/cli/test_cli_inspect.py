@@ -192,6 +192,15 @@ def test_the_report_stands_beside_the_model(model, tmp_path, monkeypatch):
     assert (folder.parent / "mine-inspect" / "report.html").is_file()
 
 
+def test_steps_that_training_clipped_are_part_of_the_verdict(model, tmp_path):
+    folder = tmp_path / "clipped"
+    shutil.copytree(model, folder)
+    lines = [{"kind": "step", "gradient_norm": 50.0}] * 9 + [{"kind": "epoch", "gradient_norm": 0.1}] * 20
+    (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    _, page, _ = inspected(tmp_path / "out", folder)
+    assert "clipped too often" in page.words and "100 % of the steps are clipped" in page.words
+
+
 def test_what_cannot_be_inspected_is_said(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run("inspect", "sentimant").refused("neither a model folder nor a recipe", "did you mean 'sentiment'?")
@@ -210,9 +219,12 @@ def test_data_that_is_empty_or_of_other_labels_is_refused(model, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_other_data_of_the_same_labels_is_read(model, reviews_csv, tmp_path):
-    told = json.loads(run("inspect", model, "--data", reviews_csv, "--out", tmp_path / "out", "--json").out)
-    assert told["data"] == f"60 rows of {reviews_csv}"
+def test_other_data_of_the_same_labels_is_read(model, tmp_path):
+    rows = [[f"another fine film, number {n}", ("bad", "good")[n % 2]] for n in range(40)]
+    other = write_csv(tmp_path / "other.csv", ["text", "label"], rows)
+    told = json.loads(run("inspect", model, "--data", other, "--out", tmp_path / "out", "--json").out)
+    assert told["data"] == f"40 rows of {other}"
+    assert "another" in Page((tmp_path / "out" / "report.html").read_text(encoding="utf-8")).words
 
 
 def test_weights_that_are_not_finite_are_refused(model, tmp_path):
