@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from html import escape
 from typing import Any
 
@@ -33,7 +33,7 @@ from elman.insight.figures import (
 )
 from elman.insight.page import Picture, coloured, number, page, table
 from elman.insight.units import active_states, explained, holding, kind_of, state_portrait
-from elman.insight.verdicts import Verdict, verdict
+from elman.insight.verdicts import Finding, Verdict, verdict
 from elman.recipes.inspection import Specimen, some_rows
 
 # ---- choices -------------------------------------------------------------------------------------------------
@@ -139,9 +139,7 @@ def make_report(found: Specimen) -> Report:
 
 def _measured(found: Specimen, name: str, run: TracedRun) -> _Layer:
     some = some_rows(run, max(4, STEPS // run.steps))
-    layer = _Layer(
-        name, run, some, verdict(some, settings=found.settings, norms=found.norms), found.texts.get(name)
-    )
+    layer = _Layer(name, run, some, _judged(found, name, some), found.texts.get(name))
     said = layer.verdict
     layer.values |= {
         "kinds": list(said.kinds),
@@ -157,6 +155,16 @@ def _measured(found: Specimen, name: str, run: TracedRun) -> _Layer:
     _add_saturation(layer)
     _add_portrait(found, layer)
     return layer
+
+
+def _judged(found: Specimen, name: str, run: TracedRun) -> Verdict:
+    """The verdict; a layer that the loss does not reach at all has not lost its gradient through time."""
+    said = verdict(run, settings=found.settings, norms=found.norms)
+    if any(bool(value.any()) for value in run.entering.values()):
+        return said
+    sentence = f"{name}: nothing of the loss reaches it: what reads it begins with weights of 0, or is dead"
+    others = tuple(finding for finding in said.findings if finding.kind != "vanishing")
+    return replace(said, findings=(Finding("no gradient", name, 0.0, sentence, ()), *others))
 
 
 def _add_gradient(layer: _Layer) -> None:
