@@ -42,6 +42,7 @@ WORK = 2e9  # cubes of the state's width that spectra are taken of, at most: dec
 UNITS = 3  # of each sort that are shown
 CHARACTERS, TEXTS, LEAST = 420, 10, 20  # of the text that units are shown on; less is not begun
 PASSES = 4  # layers and directions that have figures of their own
+POINTS = 2000  # of a portrait, at most
 PIECES = 36  # of a source that attention is shown over, at most
 # --------------------------------------------------------------------------------------------------------------
 
@@ -266,9 +267,11 @@ def _add_portrait(found: Specimen, layer: _Layer) -> None:
         layer.left_out.append(f"{layer.name}, state portrait: {error}")
         return
     layer.values["portrait_variance"] = _list(shares)
+    kept = torch.linspace(0, len(points) - 1, min(len(points), POINTS)).round().long()
+    groups = groups[kept] if isinstance(groups, Tensor) else [groups[k] for k in kept.tolist()]
     alt = (
-        f"{len(points)} states as points in a plane that holds {_percent(float(shares.sum()))} of their variance, "
-        f"coloured by {meaning}"
+        f"{len(kept)} of {len(points)} states as points in a plane that holds "
+        f"{_percent(float(shares.sum()))} of their variance, coloured by {meaning}"
     )
     state = next(iter(layer.run.states))
     place = layer.run.names[layer.shown]
@@ -276,7 +279,7 @@ def _add_portrait(found: Specimen, layer: _Layer) -> None:
         f"Each point is {state} after one step, in {place}, seen along the two directions in "
         f"which the states differ most; coloured by {meaning}. Groups that lie apart are told apart."
     )
-    layer.add("portrait", "State portrait", draw_portrait(points.cpu(), shares.cpu(), groups), alt, caption)
+    layer.add("portrait", "State portrait", draw_portrait(points.cpu()[kept], shares.cpu(), groups), alt, caption)
 
 
 def _groups(found: Specimen, layer: _Layer) -> tuple[list[str] | Tensor, str]:
