@@ -17,7 +17,10 @@ from elman.cli import main
 from elman.cli.console import results
 from elman.errors import visible
 
-VERBS = ("recipes", "train", "evaluate", "inspect", "predict", "demo", "doctor", "data", "bench")
+VERBS = (
+    "recipes", "train", "evaluate", "inspect", "compare", "predict", "generate", "complete", "demo", "doctor", "data",
+    "bench", "verify",
+)  # fmt: skip
 HEAVY = "torch sklearn tokenizers numpy matplotlib accelerate pandas rich"
 
 

@@ -16,6 +16,7 @@ import typer
 
 from elman import __version__
 from elman.cli.bench import bench
+from elman.cli.compare import compare
 from elman.cli.complete import complete
 from elman.cli.data import data
 from elman.cli.demo import demo
@@ -33,7 +34,9 @@ __all__ = ["main"]
 
 _USER_ERROR = 2
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
-_VERBS = (recipes, train, evaluate, inspect, predict, generate, complete, demo, doctor, data, bench, verify)
+_VERBS = (
+    recipes, train, evaluate, inspect, compare, predict, generate, complete, demo, doctor, data, bench, verify,
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

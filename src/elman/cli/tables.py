@@ -41,7 +41,7 @@ def comparison(measured: Mapping[str, Mapping[str, Any]]) -> RenderableType:
     """
     compared = {name: values for name, values in measured.items() if "left_out" not in values}
     columns = [m for m in (*_HIGHER, *_NEAREST) if all(values.get(m) is not None for values in compared.values())]
-    best = {measure: _best(compared, measure) for measure in columns}
+    best = {measure: best_methods(compared, measure) for measure in columns}
     table = plain_table("method")
     for measure in columns:
         table.add_column(measure, justify="right")
@@ -93,7 +93,7 @@ def lead(measure: str, test: Mapping[str, Any], baselines: Mapping[str, Mapping[
     return best, sign * test[measure] - known[best]
 
 
-def _best(measured: Mapping[str, Mapping[str, Any]], measure: str) -> list[str]:
+def best_methods(measured: Mapping[str, Mapping[str, Any]], measure: str) -> list[str]:
     """The methods that have the best value, as it is shown."""
     shown = {name: round(values[measure], 3) for name, values in measured.items()}
     if measure in _NEAREST:
@@ -101,6 +101,11 @@ def _best(measured: Mapping[str, Mapping[str, Any]], measure: str) -> list[str]:
     else:
         value = (max if _HIGHER[measure] else min)(shown.values())
     return [name for name, one in shown.items() if one == value]
+
+
+def known_measures() -> tuple[str, ...]:
+    """What methods are compared by, by name."""
+    return (*_HIGHER, *_NEAREST)
 
 
 def is_higher_better(measure: str) -> bool:

@@ -191,7 +191,7 @@ class Job(Recipe, Generic[P, M]):
 
     def plan(self, request: Request) -> list[tuple[str, str]]:
         """What `train` would do, without doing it, by name; nothing is written."""
-        prepared, model = self._begin(request)
+        prepared, model = self.begin(request)
         return [
             ("data", prepared.source),
             *prepared.shown(),
@@ -202,15 +202,28 @@ class Job(Recipe, Generic[P, M]):
             *((name, str(value)) for name, value, _ in described(model.settings)),
         ]
 
+    def begin(self, request: Request) -> tuple[P, M]:
+        """The data, and an untrained model for it, drawn from the seed of the settings."""
+        say, settings, prepared = request.progress.say, cast(JobSettings, request.settings), self.prepare(request)
+        say("; ".join([prepared.source, *(f"{name}: {value}" for name, value in prepared.shown())]))
+        torch.manual_seed(settings.train.seed)
+        model = self.build(prepared, settings, say)
+        model.recipe = self
+        return prepared, model
+
     def train(self, request: Request) -> Trained:
         """Train on the request's data, measure on its test part, and write the model folder."""
         self.require(request)
+        prepared, model = self.begin(request)
+        return self.finished(prepared, model, request)
+
+    def finished(self, prepared: P, model: M, request: Request, *, baselines: bool = True) -> Trained:
+        """Train an untrained model, measure it, with or without baselines beside it, and write its folder."""
         own_cell = noted(request.cell) if request.cell else {}  # before its file can change
-        prepared, model = self._begin(request)
         fitted, rows = self.teach(model, prepared, request, request.out)
         model.metrics = {
             "test": self.measure(model, prepared),
-            "baselines": self.baselines(model, prepared, request),
+            "baselines": self.baselines(model, prepared, request) if baselines else {},
             "validation": fitted.best_metrics,
             "training": training_figures(fitted, model.network, rows),
         }
@@ -291,15 +304,6 @@ class Job(Recipe, Generic[P, M]):
             what = "the data is no longer what this model was trained beside"
             raise UserError(what, where=about["source"] or self.name, fix=fix)
         return prepared
-
-    def _begin(self, request: Request) -> tuple[P, M]:
-        """The data, and an untrained model for it."""
-        say, settings, prepared = request.progress.say, cast(JobSettings, request.settings), self.prepare(request)
-        say("; ".join([prepared.source, *(f"{name}: {value}" for name, value in prepared.shown())]))
-        torch.manual_seed(settings.train.seed)
-        model = self.build(prepared, settings, say)
-        model.recipe = self
-        return prepared, model
 
 
 def batches(inputs: Sequence[Any], targets: Any, train: TrainSettings) -> Batches:
