@@ -115,9 +115,10 @@ def compare(recipe: Any, chosen: Sequence[Contender], out: Path, *, resume: bool
         resume: go on with the comparison in `out`.
 
     Returns:
-        What `compare.json` holds: `recipe`, `data`, `data_fingerprint`, `settings` (but for cell and units) and `cells`, for each
-        `cell`, `hidden_size`, `parameters`, `folder`, `test` (the recipe's measures), `steps`, `seconds` (of
-        training), `peak_memory` (bytes of its process, None where unknown), `gradient` (see `health`).
+        What `compare.json` holds: `recipe`, `data`, `data_fingerprint`, `settings` (but for cell and units) and
+        `cells`, for each `cell`, `hidden_size`, `parameters`, `folder`, `test` (the recipe's measures), `steps`,
+        `seconds` (of training), `peak_memory` (bytes of its process, None where unknown), `accelerator_memory`
+        (bytes, None where there is none), `gradient` (see `health`).
 
     Raises:
         UserError: `out` holds something and `resume` is false; the comparison there is of something else.
