@@ -18,8 +18,8 @@ from elman.cli.console import results
 from elman.errors import visible
 
 VERBS = (
-    "recipes", "train", "evaluate", "inspect", "compare", "predict", "generate", "complete", "demo", "doctor", "data",
-    "bench", "verify",
+    "recipes", "train", "evaluate", "inspect", "compare", "predict", "generate", "complete", "demo", "doctor",
+    "data", "bench", "verify",
 )  # fmt: skip
 HEAVY = "torch sklearn tokenizers numpy matplotlib accelerate pandas rich"
 
