@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,10 +18,13 @@ from cli_program import Result, run
 from matplotlib.image import imread
 
 import elman
+from elman import recipes
 from elman.cli.compare import names_of
 from elman.insight import trace_run
 from elman.nn import Recurrent
-from elman.recipes.comparison import _curve
+from elman.recipes.comparison import _curve, health
+from elman.recipes.settings import changed
+from elman.training import Silent
 
 TINY = (
     "model.hidden_size=12", "model.embedding_size=6", "model.members=1", "model.subwords=3000", "train.epochs=2",
@@ -146,7 +150,6 @@ def test_settings_that_cannot_be_compared_are_refused(reviews_csv, tmp_path):
 
 
 def test_a_recipe_without_a_cell_is_refused(monkeypatch, tmp_path):
-    from elman import recipes
     from elman.recipes.names import RECIPE
     from elman.training import TrainSettings
 
@@ -171,6 +174,17 @@ def test_the_curve_is_what_a_linear_network_keeps():
     torch.nn.init.constant_(layer.weight_hh_l0, 0.5)
     run = trace_run(layer, torch.zeros(1, 6, 1), loss=lambda returned: returned[0].sum())
     torch.testing.assert_close(_curve([run])[1:], 0.5 ** torch.arange(5.0, dtype=torch.float64))
+
+
+def test_gradients_are_measured_where_the_rows_of_a_batch_are_fixed(tmp_path):
+    text = tmp_path / "text.txt"
+    text.write_text("the cat sat on the mat and the dog sat on the log. " * 200)
+    changes = {"model.hidden_size": 8, "model.embedding_size": 4, "train.batch_size": 48, "data.window": 32}
+    recipe = recipes.get("autocomplete")
+    request = recipes.request("autocomplete", changed(recipe.settings, changes), out=tmp_path, progress=Silent())
+    prepared, model = recipe.begin(replace(request, data=str(text)))
+    decided = model.settings
+    assert health(recipe, model, prepared)["memory"] > 0 and model.settings == decided
 
 
 def test_ctrl_c_leaves_a_comparison_that_goes_on(reviews_csv, tmp_path):

@@ -229,15 +229,19 @@ def _take_a_step(network: nn.Module) -> None:
 
 
 def _few(job: Job[Any, Any], model: JobModel, prepared: Any, rows: int) -> tuple[Lesson, Any]:
-    """The model's lesson in batches of so many rows, and of the first of them the longest."""
+    """The model's lesson in batches of so many rows at most, and of the first of them the longest."""
     before = model.settings
-    train = before.train.model_copy(update={"batch_size": rows})
-    model.settings = before.model_copy(update={"train": train})
-    try:
-        lesson = job.lesson(model, prepared)
-        return lesson, max(islice(lesson.batches.epoch(0), _LOOKED), key=lambda batch: int(batch.lengths.max()))
-    finally:
-        model.settings = before
+    smaller = before.train.model_copy(update={"batch_size": min(rows, before.train.batch_size)})
+    for train in (smaller, before.train):
+        model.settings = before.model_copy(update={"train": train})
+        try:
+            lesson = job.lesson(model, prepared)
+        finally:
+            model.settings = before
+        batch = max(islice(lesson.batches.epoch(0), _LOOKED), key=lambda one: int(one.lengths.max()))
+        if len(batch.lengths) <= train.batch_size:
+            break  # else the rows are fixed when the model is built, as those of a text that goes on
+    return lesson, batch
 
 
 def _curve(runs: Sequence[TracedRun]) -> Tensor:
