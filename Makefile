@@ -14,7 +14,7 @@ endif
 CMAKE = $(BIN)/cmake -S . -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja)
 CMAKE_DRIVER = $(CMAKE) -DELMAN_PYTHON=OFF -DELMAN_DRIVER=ON
 
-.PHONY: install native demo test lint sanitize arm kill-test targets bench grid lock clean
+.PHONY: install native demo test lint sanitize arm kill-test targets bench lessons grid lock clean
 
 install: $(STAMP) native
 
@@ -85,6 +85,10 @@ targets: install  # the recipes' promised figures, measured over seeds; writes b
 bench: install  # the engine beside torch.nn, JAX and ONNX Runtime; writes benchmarks/results; half an hour, on a quiet machine
 	$(BIN)/pip install -q --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e ".[bench]"
 	$(BIN)/python -m benchmarks.engine
+	for each in stream wrappers cell_times other_cells; do $(BIN)/python benchmarks/$$each.py || exit; done
+
+lessons: install  # what cells learn, the adding problem, verdicts on random networks; writes benchmarks/results; an hour on one core
+	for each in learning adding_problem verdicts; do $(BIN)/python benchmarks/$$each.py || exit; done
 
 grid: install  # the engine's whole grid of sizes against the definition in double precision; minutes
 	ELMAN_REQUIRE_NATIVE=1 ELMAN_FULL_GRID=1 $(BIN)/pytest tests/engine
