@@ -208,6 +208,7 @@ def test_cells_are_spelled_as_in_python():
         ("__import__('os').getcwd()", "cannot be read"),
         ("zoneout(lstm, p=print(1))", "no such cell"),
         ("zoneout(lstm, p=7)", "from 0 to 1"),
+        ("zoneout(lstm, p=0.1, p=0.2)", "cannot be read"),
         ("lstm()()", "cannot be read"),
         ("(" * 5000, "cannot be read"),
     ],

@@ -102,6 +102,35 @@ def test_nothing_is_recorded_outside_and_the_last_run_counts():
     assert_equal(gradients["h_l0"], 2 * first)
 
 
+@pytest.mark.parametrize("backend", [FASTEST, "eager"])
+def test_gradients_come_to_the_states_of_frozen_weights(backend):
+    layer, x = layer_of("mingru", backend, layers=2)
+
+    def found():
+        with layer.state_gradients() as gradients:
+            layer(x)[0].sum().backward()
+        return dict(gradients)
+
+    expected = found()
+    for name, parameter in layer.named_parameters():
+        parameter.requires_grad_("l1" in name)
+    assert_equal(found()["h_l0"], expected["h_l0"])
+    layer.requires_grad_(False)
+    assert_equal(found()["h_l0"], expected["h_l0"])
+    assert x.grad is None
+
+
+def test_recordings_nest():
+    layer, x = layer_of("gru", "auto", layers=1)
+    with layer.state_gradients() as outer:
+        with layer.state_gradients() as inner:
+            layer(x)[0].sum().backward()
+        assert inner and not outer
+        layer(2 * x)[0].sum().backward()
+    assert not torch.equal(outer["h_l0"], inner["h_l0"])
+
+
+@FALLS_BACK
 @pytest.mark.native
 def test_derivatives_of_derivatives_are_not_recorded_and_it_is_said():
     layer, x = layer_of("gru", "native", layers=1)

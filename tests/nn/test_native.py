@@ -15,6 +15,7 @@ import torch.autograd.forward_ad as forward_ad
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.checkpoint import checkpoint
 
 from backends import FALLS_BACK, FASTEST, NATIVE, assert_engine_bits
 from elman.cells import Cell, Inputs, State, Step, Weights
@@ -356,6 +357,23 @@ def test_a_view_that_negates_is_read_as_it_reads():
     assert_equal(layer(x)[0], layer(x.clone())[0])
 
 
+@pytest.mark.parametrize("steps", [1, 4])
+def test_states_weights_and_gradients_that_negate_are_read_as_they_read(steps):
+    layer, x = Recurrent("lstm", 3, 5), torch.randn(2, steps, 3)
+    state = torch._neg_view(torch.randn(1, 2, 5)), torch.randn(1, 2, 5)
+    y = layer(x, state)[0]
+    assert_equal(y, layer(x, tuple(s.clone() for s in state))[0])
+    with torch.no_grad():
+        assert_equal(layer(x, state)[0], y)
+    down = torch._neg_view(torch.randn_like(y))
+    found = [torch.autograd.grad(y, [*layer.parameters()], g, retain_graph=True) for g in (down, down.clone())]
+    assert_same(*found)
+    layer.weight_hh_l0.data = torch._neg_view(layer.weight_hh_l0.data)
+    negated = layer(x, state)[0]
+    layer.weight_hh_l0.data = layer.weight_hh_l0.data.clone()
+    assert_equal(negated, layer(x, state)[0])
+
+
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("rows", "steps"), [(0, 3), (2, 0), (0, 0)])
 def test_no_rows_and_no_steps(name, rows, steps):
@@ -424,6 +442,22 @@ def test_lengths_and_resets_may_be_written_over_before_the_backward_pass():
     lengths.fill_(6)
     resets.fill_(False)
     assert_same(torch.autograd.grad(y.sum(), list(layer.parameters())), expected)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_a_checkpointed_run_has_the_gradients_of_a_plain_one(reentrant):
+    layer, x = Recurrent("Zoneout(gru)", 3, 5, 2, bidirectional=True), torch.randn(2, 4, 3).requires_grad_()
+    params = list(layer.parameters())
+
+    def gradients(y):
+        layer.zero_grad()
+        y.sum().backward()
+        return [p.grad for p in params]
+
+    torch.manual_seed(0)
+    expected = gradients(layer(x)[0])
+    torch.manual_seed(0)
+    assert_same(gradients(checkpoint(lambda x: layer(x)[0], x, use_reentrant=reentrant)), expected)
 
 
 def test_a_graph_that_is_kept_gives_its_gradients_twice_and_a_changed_weight_is_noticed():

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,9 +90,14 @@ def test_states_of_other_layers_are_refused(tmp_path: Path) -> None:
     for path in (file, tmp_path / "missing"):
         with pytest.raises(UserError, match="no states can be read"):
             stream.load(path)
-    save_file({"h": torch.zeros(1, 2, 5)}, file, {"layers": Recurrent("lstm", 3, 5).identity()})
-    with pytest.raises(UserError, match="other sizes"):
-        stream.load(file)
+    for states in (
+        {"h": torch.zeros(1, 2, 5)},
+        {"h": torch.zeros(1, 2, 5), "c": torch.zeros(1, 3, 5)},
+        {"h": torch.zeros(1, 5), "c": torch.zeros(1, 5)},
+    ):
+        save_file(states, file, {"layers": Recurrent("lstm", 3, 5).identity()})
+        with pytest.raises(UserError, match="other sizes"):
+            stream.load(file)
 
 
 def test_a_save_that_fails_leaves_the_older_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,9 +229,37 @@ def test_what_does_not_fit_is_refused() -> None:
     for out in (torch.zeros(2, 4), torch.zeros(5, 2).t()):
         with pytest.raises(ValueError, match="out must be"):
             stream.step(torch.zeros(2, 3), out)
+    for x in (torch.zeros(3, 4, 3), torch.zeros(2, 3)):
+        with pytest.raises(ValueError, match="as many rows as the stream, 2, and three dimensions"):
+            stream.push(x)
     strided = torch.randn(2, 6)[:, ::2]
     twin = stream.fork()
     assert torch.equal(stream.step(strided), twin.step(strided.contiguous()))
+
+
+@pytest.mark.parametrize("backend", ["auto", "eager"])
+def test_the_weights_are_those_of_the_moment(backend: str) -> None:
+    layer, x = Recurrent("gru", 3, 5, backend=backend), torch.randn(2, 4, 3)
+    stream, before = layer.stream(rows=2), layer(x)[0].detach()
+    with torch.no_grad():
+        layer.weight_hh_l0.mul_(2)
+    assert_equal(stream.push(x), before)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
+def test_a_copy_is_a_fork(copied: Callable[[Stream], Stream]) -> None:
+    stream, x = Recurrent("lstm", 3, 5, 2).stream(rows=2), torch.randn(2, 4, 3)
+    for t in range(3):
+        stream.step(x[:, t])
+    twin = copied(stream)
+    assert torch.equal(twin.step(x[:, 3]), stream.step(x[:, 3]))
+
+
+def test_a_step_that_negates_is_read_as_it_reads() -> None:
+    stream, x = Recurrent("lstm", 3, 5).stream(rows=2), torch.randn(2, 3)
+    for _ in range(3):
+        twin = stream.fork()
+        assert_equal(stream.step(torch._neg_view(x)), twin.step(-x))
 
 
 @pytest.mark.parametrize("cell", EVERY_CELL)

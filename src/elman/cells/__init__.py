@@ -120,6 +120,8 @@ def _spelled(text: str) -> Cell:
         ):  # fmt: skip
             raise ValueError("not a name with options")
         options = {str(k.arg): value(k.value) for k in node.keywords}
+        if len(options) != len(node.keywords):
+            raise ValueError("an option given twice")
         return _made(node.func.id, {**registered(), **WRAPPERS}, [value(a) for a in node.args], options, text)
 
     try:

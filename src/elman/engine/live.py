@@ -32,7 +32,6 @@ def single_step(
         or width != unit.spec.inputs
         or (dtype is not torch.float32 and dtype is not torch.float64)
         or not _is_plain(x, dtype)
-        or x.is_neg()
         or observed() is not None
         or torch.is_autocast_enabled("cpu")
     ):
@@ -81,7 +80,13 @@ _MOST_SHAPES = 8
 
 
 def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
-    return type(tensor) in KINDS and tensor.dtype is dtype and tensor.is_cpu and tensor.is_contiguous()
+    return (
+        type(tensor) in KINDS
+        and tensor.dtype is dtype
+        and tensor.is_cpu
+        and tensor.is_contiguous()
+        and not tensor.is_neg()
+    )
 
 
 class LiveNetwork:
@@ -132,8 +137,8 @@ class LiveNetwork:
         Raises:
             ValueError: a tensor is not of this shape, format and device.
         """
-        if not self._fits(x, self._shape):
-            x = self._checked(x, "x", self._shape).contiguous()
+        if not self._fits(x, self._shape) or x.is_neg():
+            x = self._checked(x, "x", self._shape).resolve_neg().contiguous()
         if out is None:
             out = torch.empty(self._out_shape, dtype=self._dtype)
         elif (

@@ -214,6 +214,7 @@ def _tensor(memory: Any, size: int) -> Tensor:
 
 def _plain(tensor: Tensor) -> Tensor:
     """With the numbers of a step side by side, as the core reads them."""
+    tensor = tensor.resolve_neg()
     return tensor if tensor.stride(-1) == 1 or tensor.shape[-1] == 1 else tensor.contiguous()
 
 
@@ -228,7 +229,7 @@ def _like_steps(x: Tensor, width: int) -> Tensor:
 
 
 def _contiguous(tensors: Sequence[Tensor]) -> list[Tensor]:
-    return [tensor.contiguous() for tensor in tensors]
+    return [tensor.resolve_neg().contiguous() for tensor in tensors]
 
 
 def _empty_states(x: Tensor, sizes: tuple[int, int], widths: Sequence[tuple[str, int]]) -> list[Tensor]:
@@ -386,7 +387,7 @@ class _Call:
         """Gradients of the leaves that need one."""
         network = self.network
         directions, passes = network.directions, len(network.units)
-        leaves = [_plain(leaves[0]), *[leaf.contiguous() for leaf in leaves[1:]]]
+        leaves = [_plain(leaves[0]), *_contiguous(leaves[1:])]
         whole = self.split(leaves)
         found: list[Tensor | None] = [
             torch.empty_like(leaf, memory_format=torch.contiguous_format) if need else None
@@ -394,7 +395,7 @@ class _Call:
         ]
         _, dstates, dfresh, dparams = self.split(found)
         states = network.states
-        dfinal = [None if g is None else g.contiguous() for g in gradients[1 : 1 + states]]
+        dfinal = [None if g is None else g.resolve_neg().contiguous() for g in gradients[1 : 1 + states]]
         dinner = [None if g is None else _plain(g) for g in gradients[1 + states :]]
         dy = None if gradients[0] is None else _plain(gradients[0])
         dx: Tensor | None = None
@@ -516,7 +517,8 @@ class _Run(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         """Gradients of the leaves."""
         needed = ctx.needs_input_grad[1:]
-        leaves, saved = ctx.saved_tensors[: len(needed)], ctx.saved_tensors[len(needed) :]
+        tensors = ctx.saved_tensors  # read once: a checkpointed run unpacks them anew each time, and refuses
+        leaves, saved = tensors[: len(needed)], tensors[len(needed) :]
         if torch.is_grad_enabled():
             return None, *ctx.call.replayed(leaves, gradients, needed)
         kept = [(*entry, *saved[2 * i : 2 * i + 2]) for i, entry in enumerate(ctx.settings)]

@@ -23,7 +23,7 @@ from elman.engine import (
     run_network,
     single_step,
 )
-from elman.engine.unit import under_vmap
+from elman.engine.unit import transformed, under_vmap
 from elman.nn.pooling import last_step
 from elman.nn.stack import Stack, Variation, prepared, run
 from elman.nn.stream import States, Stream, Streaming, Tensors
@@ -233,6 +233,8 @@ class Recurrent(nn.Module):
         given = None if state is None else self._named(state, x.shape[0])
         wanted = self.outputs == "all" or x.shape[1] == 0
         record = self._record(return_all)
+        if record is not None and record.gradients is not None and _can_be_leaf(x):
+            x = x.detach().requires_grad_()  # else no gradient comes to states of passes whose weights are frozen
         variation = Variation(
             lengths, resets, fresh, self.training, self.backend, y_wanted=wanted, noise=drawn, record=record
         )
@@ -261,11 +263,12 @@ class Recurrent(nn.Module):
             >>> found["c_l0"].shape
             torch.Size([2, 7, 5])
         """
-        self._watching = StateGradients(tuple(suffix for _, _, suffix in self.stack.passes()))
+        outer, own = self._watching, StateGradients(tuple(suffix for _, _, suffix in self.stack.passes()))
+        self._watching = own
         try:
-            yield self._watching
+            yield own
         finally:
-            self._watching = None
+            self._watching = outer
 
     def _record(self, values: bool) -> Record | None:
         if not values and self._watching is None:
@@ -373,7 +376,7 @@ class Recurrent(nn.Module):
         """
         if self.bidirectional:
             raise ValueError("a layer that reads in both directions cannot stream: it needs the end first")
-        stored = [weight.detach() for weight in self._weights()]
+        stored = [weight.detach().clone() for weight in self._weights()]
         weights = [w.detach() for w in prepared(self.stack, stored, None)] if self.cell.prepares else stored
         stack, names = self.stack, tuple(self.stack.specs[0].states)
         packed: list[Any] = []
@@ -456,6 +459,11 @@ class Recurrent(nn.Module):
             wanted = ", ".join(f"{n}: {s}" for n, s in zip(spec.states, shapes, strict=True))
             raise ValueError(f"state must be ({wanted}), got shapes {[tuple(v.shape) for v in values]}")
         return dict(zip(spec.states, values, strict=True))
+
+
+def _can_be_leaf(x: Tensor) -> bool:
+    plain = x.is_floating_point() and transformed() is None
+    return plain and torch.is_grad_enabled() and not x.requires_grad
 
 
 _STATE_TYPES: dict[tuple[str, ...], Callable[..., Any]] = {}

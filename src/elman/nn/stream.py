@@ -140,6 +140,12 @@ class Stream:
         twin._state, twin._live, twin._stepped = self._tensors(self.state), None, False
         return twin
 
+    def __copy__(self) -> Self:
+        return self.fork()
+
+    def __deepcopy__(self, _: Any) -> Self:
+        return self.fork()
+
     def save(self, path: str | Path) -> None:
         """Writes the states to a file in the safetensors format, whole or not at all, even after a power cut.
 
@@ -190,8 +196,10 @@ class Stream:
         mine = self._layer.named_state(self._layer.state_of(self._state))
         rows = {s.shape[1] for s in found.values() if s.dim() == 3}
         shapes = {name: (s.shape[0], *rows, s.shape[2]) for name, s in mine.items()}
-        if {name: tuple(s.shape) for name, s in found.items()} != shapes or any(
-            s.dtype != self._state[0].dtype for s in found.values()
+        if (
+            len(rows) != 1
+            or {name: tuple(s.shape) for name, s in found.items()} != shapes
+            or any(s.dtype != self._state[0].dtype for s in found.values())
         ):
             said = ", ".join(f"{name} {tuple(s.shape)} of {s.dtype}" for name, s in sorted(found.items()))
             raise UserError("states of other sizes or another format", where=path, found=said)
@@ -201,6 +209,9 @@ class Stream:
         return tuple(self._layer.named_state(state).values())
 
     def _read(self, x: Tensor) -> Tensor:
+        if x.dim() != 3 or x.shape[0] != self.rows:
+            wanted = f"as many rows as the stream, {self.rows}, and three dimensions in a piece, two in a step"
+            raise ValueError(f"x must have {wanted}; got {tuple(x.shape)} for a piece")
         with torch.no_grad():
             y, state = self._streaming.run(x, self._state)
         self._go_on(state)
