@@ -4,6 +4,8 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <mutex>
+
 #include "arena.h"
 #include "program.h"
 #include "sequence.h"
@@ -141,6 +143,7 @@ class LiveSteps {
   }
   void step(uintptr_t x, uintptr_t y) {
     const nb::gil_scoped_release release;
+    const std::lock_guard<std::mutex> alone(mutex_);  // its memory is one step's
     live_->step(reinterpret_cast<void*>(x), reinterpret_cast<void*>(y));
   }
   void run(nb::tuple addresses) {
@@ -154,12 +157,14 @@ class LiveSteps {
     out.finals = n.addresses<void*>(program_.states.size());
     n.end();
     const nb::gil_scoped_release release;
+    const std::lock_guard<std::mutex> alone(mutex_);
     live_->run(in, out);
   }
 
  private:
   const Program& program_;
   std::unique_ptr<Live> live_;
+  std::mutex mutex_;
 };
 
 // What a training run leaves for its backward run, or packed weights.

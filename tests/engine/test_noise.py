@@ -152,3 +152,9 @@ def test_the_core_draws_for_parameters_what_the_definition_draws(dtype):
         whole = replace(noise, per="sequence")
         assert torch.equal(first, draw(whole, 128, key, 9, 1, first)[0]) and first.dtype is dtype
         assert torch.equal(second, draw(whole, 129, key, 9, 1, first)[0])
+
+
+@pytest.mark.parametrize("pair", [(5.9, 0), (1, -1), (1, 2**32), (2**63, 0), (1,), 5, (True, 0)])
+def test_a_pair_that_is_none_is_refused(pair):
+    with pytest.raises(ValueError, match="noise"):
+        Recurrent(Drawn(), 1, 5)(torch.zeros(1, 2, 1), noise=pair)

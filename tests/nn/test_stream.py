@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -260,6 +262,26 @@ def test_a_step_that_negates_is_read_as_it_reads() -> None:
     for _ in range(3):
         twin = stream.fork()
         assert_equal(stream.step(torch._neg_view(x)), twin.step(-x))
+
+
+_MANY_THREADS = """
+import threading
+import torch
+from elman.nn import Recurrent
+
+stream, x = Recurrent("lstm", 3, 5, 2).stream(rows=2), torch.randn(2, 3)
+for _ in range(2):
+    stream.step(x)
+threads = [threading.Thread(target=lambda: [stream.step(x) for _ in range(2000)]) for _ in range(3)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+"""
+
+
+@pytest.mark.native
+def test_threads_that_step_one_stream_wait_for_each_other() -> None:
+    done = subprocess.run([sys.executable, "-c", _MANY_THREADS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("cell", EVERY_CELL)

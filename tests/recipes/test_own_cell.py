@@ -177,3 +177,33 @@ def test_one_of_elmans_cells_that_needs_options_is_given_with_them(tmp_path: Pat
     trained = elman.train("sentiment", ROWS, out=tmp_path / "m", settings=SETTINGS, cell=cell)
     assert json.loads((trained.folder / "config.json").read_text())["cell"]["sha256"] is None
     assert elman.load(trained.folder, cell=cell).probabilities(["a"]) == trained.model.probabilities(["a"])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("return Step(h=x.q)", "AttributeError: Inputs has no 'q'"),
+        ("return Step(c=s.h)", "must return its states ['h'] first"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
+def test_a_step_that_fails_is_told_before_any_work(tmp_path, line, said):
+    file = tmp_path / "wrong.py"
+    file.write_text(
+        "from dataclasses import dataclass\nfrom elman.cells import Cell, Step\n\n\n@dataclass(frozen=True)\n"
+        f'class Wrong(Cell):\n    gates = ("h",)\n\n    def step(self, x, s, w):\n        {line}\n'
+    )
+    rows = {"name": ["ann", "bob"] * 10, "language": ["a", "b"] * 10}
+    with pytest.raises(UserError) as error:
+        elman.train("names", rows, out=tmp_path / "out", cell=from_file(str(file)))
+    assert "a step of Wrong fails" in str(error.value) and said in str(error.value)
+    assert "wrong.py:10" in str(error.value) or "states" in said
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["Projection(GRU, size=4)", "WeightDrop(MinGRU)", "Zoneout(MinGRU, p=(0.1, 0.2))"]
+)
+def test_a_wrapper_that_does_not_fit_is_refused_with_the_settings(tmp_path, text):
+    with pytest.raises(UserError, match="do not fit together"):
+        elman.train("names", out=tmp_path / "out", settings={"model.cell": text})

@@ -288,6 +288,12 @@ class Recurrent(nn.Module):
     def _noise(self, given: tuple[int, int] | None) -> Tensor | None:
         """What the cell's random numbers of a call depend on; None: they are at rest."""
         if given is not None:
+            if not (
+                isinstance(given, tuple) and len(given) == 2 and all(type(n) is int and n >= 0 for n in given)
+            ):
+                raise ValueError(f"noise must be (seed, first step), two whole numbers from 0 on; got {given!r}")
+            if given[0] >> 63 or given[1] >> 32:
+                raise ValueError(f"noise: a seed is below 2^63 and a step below 2^32; got {given!r}")
             return noise_key(*given)
         return noise_key() if self.training and self.stack.random else None
 

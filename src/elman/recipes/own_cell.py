@@ -18,10 +18,13 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, TypeVar
 
+import torch
 from pydantic import BaseModel
 
 from elman import cells
 from elman.cells import Cell
+from elman.engine import Operands, eager
+from elman.engine.trace import position
 from elman.errors import UserError, did_you_mean
 from elman.export import ModelFolder
 from elman.recipes.model_folder import CellConfig
@@ -29,6 +32,7 @@ from elman.recipes.settings import changed
 
 S = TypeVar("S", bound=BaseModel)
 _NAMED = re.compile(r"(?P<file>.+\.py)(:(?P<name>.*))?", re.S)
+_UNITS = 12
 _FLAG = "--cell FILE.py:CLASS (cell=)"
 
 
@@ -76,8 +80,9 @@ def with_cell(defaults: S, wanted: S, cell: Cell) -> S:
         cell: the user's, in use (`cells.using`).
 
     Raises:
-        UserError: the recipe has no cell to choose, or the user chose another one.
+        UserError: the recipe has no cell to choose, the user chose another one, or the cell's step fails.
     """
+    _try(cell)
     name = type(cell).__name__
     usual, chosen = (getattr(getattr(s, "model", None), "cell", None) for s in (defaults, wanted))
     if re.search(rf"\b{name}\b", str(chosen), re.I):  # wrapped, perhaps: Zoneout(Leaky, p=0.1)
@@ -85,6 +90,28 @@ def with_cell(defaults: S, wanted: S, cell: Cell) -> S:
     if chosen != usual:
         raise UserError("two cells are named", where=_FLAG, found=f"{name}, and model.cell={chosen}")
     return changed(wanted, {"model.cell": name}, _FLAG)
+
+
+def _try(cell: Cell) -> None:
+    """Takes two steps of a few units by the definition: a mistake in a step is told before there is any work.
+
+    Raises:
+        UserError: the step fails; where, and how.
+    """
+    try:
+        spec = cell.spec(_UNITS, _UNITS).resting()
+    except ValueError:  # it may want other sizes: those of the recipe will be tried
+        return
+    params = cell.prepare({name: torch.zeros(p.shape) for name, p in spec.params.items()}, None)
+    fresh = {name: torch.full((width,), spec.initial.get(name, 0.0)) for name, width in spec.states.items()}
+    states = {name: value.expand(1, -1) for name, value in fresh.items()}
+    try:
+        eager.run(cell, spec, Operands(torch.zeros(1, 2, _UNITS), states, fresh, params))
+    except (Exception, SystemExit) as error:
+        what = f"a step of {type(cell).__name__} fails"
+        line = position(error)
+        found = f"{type(error).__name__}: {error}" + ("" if __file__ in line else line)
+        raise UserError(what, where=_FLAG, found=found, fix="elman verify FILE.py:CLASS tells more") from error
 
 
 def noted(cell: Cell) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from elman import cells
+from elman.engine.trace import Untraceable, trace
 from elman.errors import UserError, did_you_mean
 from elman.nn.pooling import KINDS
 from elman.training import TrainSettings
@@ -20,9 +21,25 @@ S = TypeVar("S", bound=BaseModel)
 STRICT = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)  # of a block of settings
 
 
+WIDTH = 2882880  # a multiple of every number of heads and blocks from 1 to 16, of 32 and of 64
+
+
 def _known_cell(name: str) -> str:
-    cells.get(name)
+    cell = cells.get(name)
+    if "(" in name and (reason := _misfit(cell)) is not None:
+        raise UserError("the parts of this cell do not fit together", where=name, found=reason)
     return name
+
+
+def _misfit(cell: cells.Cell) -> str | None:
+    """Why a cell's parts do not go together, whatever its size; None: nothing is known against it."""
+    try:
+        trace(cell, cell.spec(WIDTH, WIDTH))
+    except Untraceable as error:  # what the engine cannot run may still be a good cell, unless widths differ
+        return str(error) if "width" in str(error) else None
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _known_poolings(names: str) -> str:
