@@ -172,7 +172,7 @@ def test_clip_bounds_the_states_and_their_gradients():
         (lambda: Recurrent(LayerNorm(LayerNorm(LSTM)), 3, 5), "declared twice"),
         (lambda: WeightDrop(LSTM, p=1.0), "from 0 to below 1, got 1.0"),
         (lambda: Clip(LSTM, limit=0.0), "above 0"),
-        (lambda: Projection(LSTM), "at least 1, got 0"),
+        (lambda: Projection(LSTM, size=0), "at least 1, got 0"),
     ],
 )
 def test_what_does_not_fit_is_said(make, said):
@@ -228,3 +228,11 @@ def test_the_costs_on_the_page_are_those_measured():
     assert len(ratios) == 10
     for name, values in ratios.items():
         assert name == "LSTM" or f"| {name} | {' | '.join(values)} |" in page
+
+
+def test_putting_weights_together_is_not_chance():
+    layer, x = Recurrent(cells.get("slstm(heads=2)"), 3, 4), torch.randn(2, 5, 3)
+    before = torch.random.get_rng_state()
+    assert torch.equal(layer(x)[0], layer.eval()(x)[0])
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert Recurrent(Residual(WeightDrop(LSTM)), 3, 4).stack.random

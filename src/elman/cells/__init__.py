@@ -140,6 +140,9 @@ def _made(
     if own is not None and name.lower() == type(own).__name__.lower():
         return own if not args and not options else made(type(own), where, args, options)
     if name.lower() not in known:
+        if name.lower() in WRAPPERS:
+            fix = f"write {WRAPPERS[name.lower()].__name__}(LSTM), or another cell inside"
+            raise UserError("a wrapper stands around a cell", found=repr(name), fix=fix)
         raise UserError("no such cell", found=repr(name), fix=did_you_mean(name.lower(), known))
     return made(known[name.lower()], where, args, options)
 

@@ -209,6 +209,11 @@ class Cell:
         """Whether `prepare` does anything."""
         return type(self).prepare is not Cell.prepare
 
+    @property
+    def draws(self) -> bool:
+        """Whether `prepare` draws random numbers while training."""
+        return False
+
     def step(self, x: Inputs, s: State, w: Weights) -> Step:
         """One time step; see the head of this module for the three arguments."""
         raise NotImplementedError(f"{type(self).__name__} defines no step")

@@ -49,6 +49,11 @@ class Wrapper(Cell):
         """Whether `prepare` does anything, here or inside."""
         return type(self).prepare is not Wrapper.prepare or self.cell.prepares
 
+    @property
+    def draws(self) -> bool:
+        """Whether `prepare` draws random numbers, here or inside."""
+        return self.cell.draws
+
     def step(self, x: Inputs, s: State, w: Weights) -> Step:
         """The step of the cell inside."""
         return self.cell.step(x, s, w)
@@ -245,6 +250,11 @@ class WeightDrop(Wrapper):
         _recurrent(self, spec)
         return spec
 
+    @property
+    def draws(self) -> bool:
+        """It does."""
+        return True
+
     def prepare(self, params: dict[str, Tensor], draw: Draw | None) -> dict[str, Tensor]:
         """With another weight_hh while training."""
         params = super().prepare(params, draw)
@@ -305,7 +315,7 @@ class Projection(Wrapper):
         {'h': 2, 'c': 5}
     """
 
-    size: int = 0
+    size: int
 
     def __post_init__(self) -> None:
         super().__post_init__()

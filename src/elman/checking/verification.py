@@ -69,7 +69,9 @@ def verify(
 def _lines(
     what: Cell | type[Cell] | nn.Module | str | Path, grid: Grid, cell: Cell | None, data: str | None
 ) -> Iterator[Line]:
-    folder = what if isinstance(what, Path) else _folder(what)
+    if isinstance(what, Path):
+        what = str(what)
+    folder = _folder(what)
     if folder is not None:
         yield from _of_model(load(folder, cell), grid, data)
         return
@@ -80,7 +82,7 @@ def _lines(
         return
     if isinstance(what, str) and ".py" in what:
         what = from_file(what)
-    yield from _of_cell(instance(str(what) if isinstance(what, Path) else what), grid)
+    yield from _of_cell(instance(what), grid)
 
 
 def _folder(what: Any) -> Path | None:

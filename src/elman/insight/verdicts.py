@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from elman.cells import Wrapper
 from elman.insight.activity import dead_units, saturation
 from elman.insight.gradient import effective_memory, lag_curve
 from elman.insight.tracing import TracedRun
@@ -90,9 +91,7 @@ class Verdict:
         if self.findings:
             return "; ".join(finding.sentence for finding in self.findings)
         name, weakest = min(self.numbers.items(), key=lambda item: item[1]["left"])
-        return (
-            f"{name}: healthy, {_percent(weakest['left'])} of the gradient is left over {weakest['steps']} steps"
-        )
+        return f"{name}: healthy, {_percent(weakest['left'])} of the gradient is left over {weakest['lags']} steps"
 
     def __str__(self) -> str:
         lines = [f"{', '.join(self.kinds)}: {self.sentence}", *map(str, self.remedies)]
@@ -147,7 +146,7 @@ def verdict(
     curves = lag_curve(run, lags).double()
     stuck, dead = _shares(run, saturation(run)), _shares(run, dead_units(run))
     numbers = {
-        name: {**_numbers(curves[p]), "steps": steps, "saturated": stuck[p], "dead": dead[p]}
+        name: {**_numbers(curves[p]), "steps": steps, "lags": lags, "saturated": stuck[p], "dead": dead[p]}
         for p, name in enumerate(run.names)
     }
     findings = [f for name, own in numbers.items() for f in _findings(name, own, known, window)]
@@ -186,9 +185,9 @@ def _shares(run: TracedRun, by_name: Mapping[str, Tensor]) -> list[float]:
 def _findings(
     name: str, own: Mapping[str, float], settings: Mapping[str, Any], window: int | None
 ) -> Iterator[Finding]:
-    steps, rate = int(own["steps"]), own["rate"]
+    steps, lags, rate = int(own["steps"]), int(own["lags"]), own["rate"]
     if own["highest"] > GROWN:
-        said = f"the gradient grows by {_step(rate)} a step, {own['highest']:.3g} times within {steps} steps"
+        said = f"the gradient grows by {_step(rate)} a step, {own['highest']:.3g} times within {lags} steps"
         yield _finding("exploding", name, own["highest"], said)
     elif own["left"] < LOST:
         said = "no gradient passes a single step"
@@ -229,7 +228,10 @@ def _clipped(limit: float | None, norms: Sequence[float] | None) -> list[Finding
 
 def _offered(finding: Finding, run: TracedRun, settings: Mapping[str, Any] | None, trained: bool) -> Finding:
     """The finding with its remedies: those that change something and that the recipe has."""
-    cell = type(run.cell).__name__.lower()
+    inner = run.cell
+    while isinstance(inner, Wrapper):
+        inner = inner.cell
+    cell = type(inner).__name__.lower()
     found = [*finding.remedies, *_remedies(finding.kind, cell, settings or {}, trained)]
     if settings is not None:
         found = [r for r in found if r.setting.partition("=")[0] in settings]
@@ -248,7 +250,9 @@ def _remedies(kind: str, cell: str, settings: Mapping[str, Any], trained: bool) 
             yield Remedy("model.pooling=mean+max", "the loss reaches every step directly")
     elif kind == "exploding":
         yield Remedy(f"model.cell={steady}", "its step never stretches the state")
-        yield Remedy("train.clip=0.5", "one steep step no longer throws the weights away")
+        limit = settings.get("train.clip")
+        tighter = 0.5 if not limit or limit > 0.5 else float(f"{limit / 2:.2g}")
+        yield Remedy(f"train.clip={tighter:g}", "one steep step no longer throws the weights away")
     elif kind == "saturated gates":
         normalised = Remedy("model.cell=layernormlstm", "what enters its gates is normalised")
         both = [slower] if slower else []

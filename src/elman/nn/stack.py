@@ -72,7 +72,7 @@ class Stack:
     @property
     def random(self) -> bool:
         """Whether training differs from evaluation by what is drawn."""
-        return self.cell.prepares or self.resting[0] is not self.specs[0]
+        return self.cell.draws or self.resting[0] is not self.specs[0]
 
     @property
     def output_size(self) -> int:

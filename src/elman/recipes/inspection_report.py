@@ -179,7 +179,7 @@ def _add_gradient(layer: _Layer) -> None:
     else:
         numbers = layer.verdict.numbers
         alt = "; ".join(
-            f"{name}: {_percent(numbers[name]['left'])} is left after {run.steps - 1} steps, 1/e after "
+            f"{name}: {_percent(numbers[name]['left'])} is left after {numbers[name]['lags']} steps, 1/e after "
             f"{_steps(numbers[name]['memory'], int(numbers[name]['steps']))}"
             for name in names
         )
