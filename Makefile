@@ -88,7 +88,7 @@ bench: install  # the engine beside torch.nn, JAX and ONNX Runtime; writes bench
 	for each in stream wrappers cell_times other_cells; do $(BIN)/python benchmarks/$$each.py || exit; done
 
 lessons: install  # what cells learn, the adding problem, verdicts on random networks; writes benchmarks/results; an hour on one core
-	for each in learning adding_problem verdicts; do $(BIN)/python benchmarks/$$each.py || exit; done
+	for each in learning adding_problem compare_names verdicts; do $(BIN)/python benchmarks/$$each.py || exit; done
 
 grid: install  # the engine's whole grid of sizes against the definition in double precision; minutes
 	ELMAN_REQUIRE_NATIVE=1 ELMAN_FULL_GRID=1 $(BIN)/pytest tests/engine
