@@ -89,6 +89,10 @@ def test_what_cannot_be_is_refused(keras) -> None:
         from_keras(keras.layers.LSTM(2))
     with pytest.raises(UserError, match="GRU: a layer in one direction runs forwards; found: go_backwards"):
         from_keras(built(keras, "GRU", go_backwards=True))
+    with pytest.raises(UserError, match="LSTM: a layer keeps nothing between calls; found: stateful"):
+        stateful = keras.layers.LSTM(4, stateful=True)
+        stateful.build((2, 5, 3))
+        from_keras(stateful)
     with pytest.raises(UserError, match="an activation that Elman has not; found: gelu; there are linear"):
         from_keras(built(keras, "LSTM", activation="gelu"))
     joined = keras.layers.Bidirectional(keras.layers.LSTM(2), merge_mode="sum")

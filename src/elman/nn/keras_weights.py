@@ -131,6 +131,9 @@ def _check_options(layer: Any, parts: Sequence[Any], wrapped: bool, where: str) 
     if wrapped and layer.merge_mode != "concat":
         found = f"merge_mode={layer.merge_mode!r}"
         raise UserError("both directions lie side by side in Elman", where=where, found=found)
+    if any(part.stateful for part in parts):
+        fix = "make it with stateful=False, and hand each call the last state: y, state = layer(x, state)"
+        raise UserError("a layer keeps nothing between calls", where=where, found="stateful", fix=fix)
     if not wrapped and layer.go_backwards:
         fix = "flip the input, and convert a layer without go_backwards"
         raise UserError("a layer in one direction runs forwards", where=where, found="go_backwards", fix=fix)
