@@ -120,7 +120,7 @@ def test_another_comparison_is_not_resumed_in_its_place(compared, reviews_csv, t
         ("rnn,lstn", ("no such cell", "did you mean 'lstm'?")),
         ("lstm,LSTM()", ("named twice", "--cells")),
         ("rnn,Zoneout(LSTM", ("a cell cannot be read",)),
-        ("lstm,Projection(GRU, size=3)", ("does not fit this recipe", "Projection(GRU, size=3)")),
+        ("lstm,Projection(GRU, size=3)", ("do not fit together", "Projection(GRU, size=3)")),
     ],
 )
 def test_misuse_is_said_before_anything_is_trained(cells, parts, reviews_csv, tmp_path):
