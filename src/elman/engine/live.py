@@ -62,13 +62,7 @@ def single_step(
     try:
         live = pool.pop()  # nobody else's while it runs
     except IndexError:
-        numbers = (
-            *(rows, 1, 0, 0, 0, x.data_ptr(), width, width, width),
-            *(*weights, *before, *network.none, 0, 0),
-            *(y.data_ptr(), network.output, network.output, *after, 0),
-            *(0, 0, key[2], 0),
-        )
-        live = unit.core.Live(unit.inference, dtype is torch.float64, numbers)
+        live = _live(network, 0, dtype, rows, key[2], (weights, before, after))
     live.run((x.data_ptr(), y.data_ptr(), *weights, *before, *after))
     if len(network.live) > _MOST_SHAPES:
         network.live.clear()
@@ -77,6 +71,29 @@ def single_step(
 
 
 _MOST_SHAPES = 8
+_NOWHERE = 64  # x and y of a run whose steps say where they are: not null, and never read
+
+
+def _live(
+    network: Network,
+    index: int,
+    dtype: torch.dtype,
+    rows: int,
+    threads: int,
+    addresses: tuple[Sequence[int], Sequence[int], Sequence[int]],
+    packed: int = 0,
+) -> Any:
+    """A run of one step of a pass; `addresses` are those of the weights and of the states before and after."""
+    weights, before, after = addresses
+    unit = network.units[index]
+    width = unit.spec.inputs
+    numbers = (
+        *(rows, 1, 0, 0, 0, _NOWHERE, width, width, width),
+        *(*weights, *before, *network.none, 0, 0),
+        *(_NOWHERE, network.output, network.output, *after, 0),
+        *(0, 0, threads, packed),
+    )
+    return unit.core.Live(unit.inference, dtype is torch.float64, numbers)
 
 
 def _is_plain(tensor: Tensor, dtype: torch.dtype) -> bool:
@@ -116,18 +133,11 @@ class LiveNetwork:
         self._out_shape = torch.Size((rows, network.output))
         self._between = [first.new_empty(self._out_shape) for _ in network.units[1:]]
         self._steps = []
-        for index, unit in enumerate(network.units):
-            width = unit.spec.inputs
+        for index in range(len(network.units)):
             states = [s[index].data_ptr() for s in state]
-            somewhere = first.data_ptr()  # what x and y are, each step says
-            numbers = (
-                *(rows, 1, 0, 0, 0, somewhere, width, width, width),
-                *(p.data_ptr() for p in params[network.spans[index]]),
-                *(*states, *network.none, 0, 0),
-                *(somewhere, network.output, network.output, *states, 0),
-                *(0, 0, self.threads, packed[index].address),
-            )
-            live = unit.core.Live(unit.inference, self._dtype is torch.float64, numbers)
+            weights = [p.data_ptr() for p in params[network.spans[index]]]
+            addresses = weights, states, states
+            live = _live(network, index, self._dtype, rows, self.threads, addresses, packed[index].address)
             self._steps.append(live.step)
         self._only = self._steps[0] if len(self._steps) == 1 else None
 

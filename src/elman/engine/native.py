@@ -17,6 +17,7 @@ from torch import Tensor
 from elman.cells import Cell, Spec
 from elman.engine import eager
 from elman.engine.differentiate import Wanted
+from elman.engine.noise import of_pass
 from elman.engine.operands import Misfit, Operands, Record, misfit
 from elman.engine.unit import (
     Compiled,
@@ -483,7 +484,7 @@ class _Call:
                 for k, (name, v) in enumerate(initial.items())
             }
             record = Record([{}]) if self.inner_wanted else None
-            noise = None if self.noise is None else self.noise + torch.tensor([0, 0, index])
+            noise = None if self.noise is None else of_pass(self.noise, index)
             operands = Operands(x, state, initial, own, self.lengths, self.resets, noise, record)
             reverse = self.reverse or index % self.network.directions == 1
             y, final = eager.run(unit.programs.replay, unit.programs.replay.spec(), operands, reverse)

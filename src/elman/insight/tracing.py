@@ -164,11 +164,6 @@ def trace_call(model: nn.Module, compute: Callable[[], Any]) -> dict[str, Traced
         >>> [*runs], runs[""].states["h"].shape
         ([''], torch.Size([1, 2, 6, 4]))
     """
-    return states_and_gradients(model, compute)
-
-
-def states_and_gradients(model: nn.Module, compute: Callable[[], Any]) -> dict[str, TracedRun]:
-    """What `trace_call` promises, on the definition, differentiated by PyTorch."""
     for name, param in model.named_parameters():
         if not bool(param.isfinite().all()):
             raise ValueError(f"parameter {name} holds numbers that are not finite: there is nothing to measure")

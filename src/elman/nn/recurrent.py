@@ -42,8 +42,7 @@ class StateGradients(Mapping[str, Tensor]):
         return self._found
 
     def _all(self) -> dict[str, Tensor]:
-        both = zip(self._suffixes, self._found, strict=False)
-        return {name + suffix: value for suffix, found in both for name, value in found.items()}
+        return _suffixed(self._suffixes[: len(self._found)], self._found)
 
     def __getitem__(self, name: str) -> Tensor:
         return self._all()[name]
@@ -282,8 +281,7 @@ class Recurrent(nn.Module):
         )
 
     def _by_name(self, values: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-        both = zip(self.stack.passes(), values, strict=True)
-        return {name + suffix: value for (_, _, suffix), found in both for name, value in found.items()}
+        return _suffixed([suffix for _, _, suffix in self.stack.passes()], values)
 
     def _noise(self, given: tuple[int, int] | None) -> Tensor | None:
         """What the cell's random numbers of a call depend on; None: they are at rest."""
@@ -470,6 +468,12 @@ class Recurrent(nn.Module):
 def _can_be_leaf(x: Tensor) -> bool:
     plain = x.is_floating_point() and transformed() is None
     return plain and torch.is_grad_enabled() and not x.requires_grad
+
+
+def _suffixed(suffixes: Sequence[str], found: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """What was found in each pass, by its name and the suffix of the pass's parameters."""
+    both = zip(suffixes, found, strict=True)
+    return {name + suffix: value for suffix, own in both for name, value in own.items()}
 
 
 _STATE_TYPES: dict[tuple[str, ...], Callable[..., Any]] = {}

@@ -21,11 +21,12 @@ from elman.export import atomic_write, disk_errors
 from elman.insight import TracedRun, effective_memory, lag_curve, trace_call, verdict
 from elman.nn import Recurrent
 from elman.recipes.contract import Request
-from elman.recipes.job import Job, JobModel, Lesson
+from elman.recipes.job import Job, JobModel, Lesson, silent
 from elman.recipes.settings import changed, described
 from elman.training import Silent, console_progress, process
 from elman.training.apart import peak_memory, run_apart
 from elman.training.interrupt import Interrupted, StopRequest
+from elman.training.record import gradient_norms
 
 CELL, UNITS = "model.cell", "model.hidden_size"
 FILE = "compare.json"
@@ -84,7 +85,7 @@ def contenders(recipe: Any, names: Sequence[str], request: Request, *, equal: bo
         settings: Any = changed(request.settings, {CELL: name, UNITS: units})
         torch.manual_seed(settings.train.seed)
         try:
-            model = recipe.build(prepared, settings, _silent)
+            model = recipe.build(prepared, settings, silent)
             _take_a_step(model.network)
         except UserError:
             raise
@@ -173,7 +174,7 @@ def train_and_measure(recipe: str, request: Request) -> dict[str, Any]:
         "seconds": training["seconds"],
         "peak_memory": peak,
         "accelerator_memory": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
-        "gradient": health(job, model, prepared, _norms(request.out)),
+        "gradient": health(job, model, prepared, gradient_norms(request.out)),
     }
 
 
@@ -317,12 +318,3 @@ def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[
 def _folder(name: str) -> str:
     """A cell as the name of its folder."""
     return re.sub(r"[^a-z0-9.]+", "-", name.lower()).strip("-.")
-
-
-def _norms(out: Path) -> list[float]:
-    lines = map(json.loads, (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines())
-    return [line["gradient_norm"] for line in lines if line["kind"] == "step"]
-
-
-def _silent(_: str) -> None:
-    pass

@@ -23,6 +23,7 @@ from elman.recipes import get, load, registered
 from elman.recipes.job import Asked, Job, JobModel, silent
 from elman.recipes.own_cell import with_cell
 from elman.recipes.settings import changed, described
+from elman.training.record import gradient_norms
 
 # ---- choices -------------------------------------------------------------------------------------------------
 ROWS = 32  # sequences that are traced
@@ -119,7 +120,7 @@ def specimen(
         targets=getattr(batch, "targets", None),
         attention=attention,
         networks=len(getattr(model.network, "members", [None])),
-        norms=_norms(model.folder) if str(subject) not in registered() else [],
+        norms=gradient_norms(Path(model.folder)) if str(subject) not in registered() else [],
     )
 
 
@@ -255,12 +256,3 @@ def _classes(model: JobModel) -> Sequence[str] | None:
         return first
     labels = about.get("labels")
     return labels.get("names") or None if isinstance(labels, Mapping) else labels
-
-
-def _norms(folder: Path) -> list[float]:
-    """The gradient norms of the steps that a run wrote down."""
-    path = Path(folder) / "metrics.jsonl"
-    if not path.is_file():
-        return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return [line["gradient_norm"] for line in lines if line.get("kind") == "step" and line.get("gradient_norm")]

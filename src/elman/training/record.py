@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -103,3 +104,12 @@ def _line(
         "tokens_per_second": standing.epoch_tokens / max(standing.epoch_seconds, 1e-9),
         "seconds": standing.seconds,
     }
+
+
+def gradient_norms(folder: Path) -> list[float]:
+    """The gradient norms of the steps that a run in this folder wrote down; none where it wrote nothing."""
+    path = folder / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [line["gradient_norm"] for line in lines if line.get("kind") == "step" and line.get("gradient_norm")]
